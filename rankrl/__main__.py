@@ -1,0 +1,7 @@
+"""`python -m rankrl` is the `rankrl` command."""
+
+import sys
+
+from rankrl.cli import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""The commands of `rankrl`, one per module: `add_arguments(parser)` and `run(args) -> exit code`."""

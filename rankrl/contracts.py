@@ -1,0 +1,79 @@
+"""The contracts every shelf is built to, on one page. A new part is one new file that satisfies one of these.
+
+`rankrl.testing` holds the checks behind each contract; they run over every module of a shelf and are exported for parts
+that live in other packages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Protocol, TypeVar
+
+from rankrl.types import Answer, CandidateList, Judgments, Messages, Query, Ranking, Reading, Rollout, RolloutGroup
+
+Steps = Generator[list[Messages], list[Answer], Ranking]
+"""A sans-IO ordering: yields prompts, is sent one answer per prompt, returns the final Ranking."""
+
+
+class Reward(Protocol):
+    """A pure function of one rollout, named like its module. None = does not apply; a crash is never turned into a number."""
+
+    def __call__(self, rollout: Rollout, judgments: Judgments, /, **options: Any) -> float | None: ...
+
+
+class GroupReward(Protocol):
+    """A reward marked `@over_group`: compares the answers of one prompt and returns one value per rollout."""
+
+    def __call__(self, group: RolloutGroup, /, **options: Any) -> Sequence[float | None]: ...
+
+
+class Shaper(Protocol):
+    """Marked `@over_group(shapes=True)`: sees a group and its summed rewards, returns the rewards the advantage is made of."""
+
+    def __call__(
+        self, group: RolloutGroup, rewards: Sequence[float | None], /, **options: Any
+    ) -> Sequence[float | None]: ...
+
+
+class Reranker(Protocol):
+    """What to ask, how to read the answer, how to order a list with it. Training uses the first two, inference all three."""
+
+    def prompt(self, listing: CandidateList) -> Messages: ...
+    def parse(self, text: str, n: int) -> Reading: ...
+    def order(self, listing: CandidateList) -> Steps: ...
+
+
+class Retriever(Protocol):
+    """A first stage: one CandidateList per query, best first, at most k candidates each."""
+
+    def search(self, queries: Sequence[Query], k: int) -> list[CandidateList]: ...
+
+
+class Engine(Protocol):
+    """Answers prompts, in order. What wraps an engine (ledger, journal) is an engine."""
+
+    def generate(self, requests: Sequence[Messages]) -> list[Answer]: ...
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def over_group(function: F | None = None, *, shapes: bool = False) -> Any:
+    """Mark a reward that compares the rollouts of one prompt; `shapes=True` marks a shaper. Returns the function unchanged."""
+
+    def mark(f: F) -> F:
+        f.__over_group__ = True  # type: ignore[attr-defined]
+        f.__shapes__ = shapes  # type: ignore[attr-defined]
+        return f
+
+    return mark if function is None else mark(function)
+
+
+def is_over_group(function: object) -> bool:
+    """True for a function marked `@over_group`."""
+    return bool(getattr(function, "__over_group__", False))
+
+
+def is_shaper(function: object) -> bool:
+    """True for a function marked `@over_group(shapes=True)`."""
+    return bool(getattr(function, "__shapes__", False))

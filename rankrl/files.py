@@ -1,0 +1,66 @@
+"""Files written whole or not at all, and read with a clear word when they are not there."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from rankrl.errors import DataError
+
+
+@contextmanager
+def atomic_writer(path: str | Path) -> Iterator[IO[str]]:
+    """A UTF-8 text file that appears under `path` only when the block ends without an exception.
+
+    Missing parent folders are made. The file is written beside its destination and moved over it in one step, so a
+    reader never sees half of it and a failed command leaves what was there before.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise DataError(f"{target} is a folder; give the name of a file to write")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
+    handle, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".partial")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(partial, mode)
+        os.replace(partial, target)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def open_text(path: str | Path, *, what: str) -> IO[str]:
+    """A UTF-8 text file opened for reading; `.gz` and `.xz` are decompressed on the way.
+
+    Raises:
+        DataError: there is no such file, or it cannot be opened; `what` says what was looked for ("run", "qrels", …).
+    """
+    source = Path(path)
+    try:
+        if source.suffix == ".gz":
+            return gzip.open(source, "rt", encoding="utf-8")
+        if source.suffix == ".xz":
+            return lzma.open(source, "rt", encoding="utf-8")
+        return source.open(encoding="utf-8")
+    except FileNotFoundError:
+        raise DataError(f"{what} not found: {source}") from None
+    except IsADirectoryError:
+        raise DataError(f"{what} is a folder, not a file: {source}") from None
+    except OSError as error:
+        raise DataError(f"{what} cannot be read: {source}: {error.strerror}") from None

@@ -1,0 +1,56 @@
+"""Model text -> Reading. Total: never raises, always a permutation, always a report of what was mended."""
+
+from __future__ import annotations
+
+import re
+
+from rankrl.types import ParseReport, Ranking, Reading
+
+_LABEL = re.compile(r"\[\s*(\d{1,9})\s*\]")
+_TAGGED = re.compile(
+    r"\s*<think>(?P<think>.*?)</think>\s*<answer>(?P<answer>[^<]*)</answer>\s*", re.DOTALL | re.IGNORECASE
+)
+_LENIENT = re.compile(r"<think>(?P<think>.*)</think>\s*<answer>(?P<answer>.*?)</answer>", re.DOTALL | re.IGNORECASE)
+
+
+def parse_permutation(text: str, n: int) -> Reading:
+    """The order named by the `[i]` labels (1-based) of a listwise answer such as `[2] > [1] > [3]`.
+
+    Labels out of 1..n are ignored, the first occurrence of a repeated label counts, missing labels follow in presented
+    order; the report counts each. No label at all: the presented order, `unreadable`.
+    """
+    seen: dict[int, None] = {}
+    repeated = out_of_range = 0
+    for match in _LABEL.finditer(text):
+        position = int(match.group(1)) - 1
+        if not 0 <= position < n:
+            out_of_range += 1
+        elif position in seen:
+            repeated += 1
+        else:
+            seen[position] = None
+    rest = [i for i in range(n) if i not in seen]
+    report = ParseReport(repeated=repeated, out_of_range=out_of_range, missing=len(rest), unreadable=not seen and n > 0)
+    return Reading(Ranking((*seen, *rest)), report)
+
+
+def parse_winner(text: str, n: int) -> Reading:
+    """The single label of a setwise answer in `<think>…</think> <answer>[i]</answer>`, put first; the rest as presented.
+
+    Strict as Rank-R1's reward (arXiv:2503.06034): the answer tag must hold exactly one label in 1..n, after a closed
+    thinking block; anything else leaves the presented order and is reported as `unreadable` (and `out_of_range` when
+    a lone label beyond n was given). Deviation: text outside the two blocks is read but reported as `malformed`, so a
+    reward can charge for it where the original's `re.search` could not.
+    """
+    found = _LENIENT.search(text)
+    if found is None:
+        return Reading(Ranking(tuple(range(n))), ParseReport(unreadable=True))
+    reasoning = found["think"].strip()
+    label = re.fullmatch(r"\[(\d{1,9})\]", found["answer"].strip())
+    position = int(label.group(1)) - 1 if label else -1
+    if not 0 <= position < n:
+        report = ParseReport(unreadable=True, out_of_range=int(label is not None))
+        return Reading(Ranking(tuple(range(n))), report, reasoning=reasoning)
+    order = (position, *(i for i in range(n) if i != position))
+    malformed = _TAGGED.fullmatch(text) is None
+    return Reading(Ranking(order), ParseReport(malformed=malformed), reasoning=reasoning)

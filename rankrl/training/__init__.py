@@ -1,0 +1,1 @@
+"""Training: the TRL seam, its configuration, data, callbacks, and the supervised warm-up."""
