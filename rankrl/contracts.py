@@ -7,7 +7,7 @@ that live in other packages.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, overload
 
 from rankrl.types import Answer, CandidateList, Judgments, Messages, Query, Ranking, Reading, Rollout, RolloutGroup
 
@@ -58,13 +58,17 @@ class Engine(Protocol):
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def over_group(function: F | None = None, *, shapes: bool = False) -> Any:
-    """Mark a reward that compares the rollouts of one prompt; `shapes=True` marks a shaper. Returns the function unchanged."""
+@overload
+def over_group(function: F) -> F: ...
+@overload
+def over_group(*, shapes: bool = False) -> Callable[[F], F]: ...
+def over_group(function: F | None = None, *, shapes: bool = False) -> F | Callable[[F], F]:
+    """Mark a reward that compares the rollouts of one prompt; `shapes=True` marks a shaper. The function stays itself."""
 
-    def mark(f: F) -> F:
-        f.__over_group__ = True  # type: ignore[attr-defined]
-        f.__shapes__ = shapes  # type: ignore[attr-defined]
-        return f
+    def mark(marked: F) -> F:
+        marked.__over_group__ = True  # type: ignore[attr-defined]
+        marked.__shapes__ = shapes  # type: ignore[attr-defined]
+        return marked
 
     return mark if function is None else mark(function)
 
