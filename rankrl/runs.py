@@ -1,8 +1,8 @@
 """TREC runs and qrels: the only module that knows their files, and how trec_eval reads a ranking out of scores.
 
 A run line is `qid Q0 docid rank score tag`. The score decides and the rank column is ignored, as in trec_eval. A qrels
-line is `qid 0 docid grade` (TREC) or `qid<TAB>docid<TAB>grade` (BEIR, with or without its header line); a qrels line that
-starts with `#` is a comment (trec_eval 10). Files may be `.gz` or `.xz`. Blank lines are skipped.
+line is `qid 0 docid grade` (TREC) or `qid<TAB>docid<TAB>grade` (BEIR, with or without its header line). A line that
+starts with `#` is a comment, as in trec_eval 10; blank lines are skipped. Files may be `.gz` or `.xz`.
 
 Fields are separated by white space, or by single tabs where a line has exactly the right number of them. Docids may
 hold spaces: a line with too many fields is read from both ends (the tag of a run then has no space).
@@ -133,7 +133,7 @@ def write_run(path: str | Path, run: Run, *, tag: str) -> None:
         raise DataError(f"no results to write to {path}")
     _check_id(tag, "tag", spaces=False)
     for qid, scores in run.items():
-        _check_id(qid, "qid", spaces=False)
+        _check_qid(qid)
         for docid, score in scores.items():
             _check_id(docid, "docid", spaces=True)
             if not math.isfinite(score):
@@ -164,8 +164,6 @@ def parse_qrels(lines: Iterable[str], source: str) -> dict[str, dict[str, int]]:
     qrels: dict[str, dict[str, int]] = {}
     columns = 0
     for number, line in _numbered(lines, source):
-        if line.startswith("#"):
-            continue
         fields = _qrels_fields(line)
         if fields is None:
             raise DataError(f"{source}:{number}: expected {_QRELS_LINE}, got {_shortened(line)}")
@@ -213,9 +211,7 @@ def write_qrels(path: str | Path, qrels: Qrels) -> None:
     if not any(qrels.values()):
         raise DataError(f"no judgements to write to {path}")
     for qid, judgments in qrels.items():
-        _check_id(qid, "qid", spaces=False)
-        if qid.startswith("#"):
-            raise DataError(f"qid {qid!r} starts with '#', which marks a comment in qrels; rename the topic")
+        _check_qid(qid)
         for docid in judgments:
             _check_id(docid, "docid", spaces=True)
     gap = _gap(docid for judgments in qrels.values() for docid in judgments)
@@ -227,6 +223,12 @@ def write_qrels(path: str | Path, qrels: Qrels) -> None:
 
 def _gap(docids: Iterable[str]) -> str:
     return "\t" if any(blank in docid for docid in docids for blank in _BLANKS) else " "
+
+
+def _check_qid(qid: str) -> None:
+    _check_id(qid, "qid", spaces=False)
+    if qid.startswith("#"):
+        raise DataError(f"qid {qid!r} starts with '#', which makes its line a comment; rename the topic")
 
 
 def _check_id(text: str, what: str, *, spaces: bool) -> None:
@@ -251,14 +253,14 @@ def _lines(path: str | Path, what: str) -> Iterator[str]:
 
 
 def _numbered(lines: Iterable[str], source: str) -> Iterator[tuple[int, str]]:
-    """(line number, line) without blank lines, line ends and a leading byte order mark."""
+    """(line number, line) without comments, blank lines, line ends and a leading byte order mark."""
     for number, line in enumerate(lines, start=1):
         if "\0" in line:
             raise DataError(f"{source}:{number}: a NUL byte: this is not a text file")
         text = line.rstrip("\r\n")
         if number == 1:
             text = text.removeprefix("\ufeff")
-        if text.strip(_BLANKS):
+        if text.strip(_BLANKS) and not text.startswith("#"):
             yield number, text
 
 
