@@ -43,7 +43,7 @@ def wilcoxon(differences: Sequence[float]) -> float:
     Raises:
         ValueError: no differences, or one that is not finite.
     """
-    from scipy import stats  # type: ignore[import-untyped]
+    from scipy import stats
 
     d = _checked(differences)
     d = np.round(d, 12)  # so that differences equal on paper share a rank
