@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 
 from rankrl.contracts import Reranker, Steps
 from rankrl.errors import ConfigError
@@ -120,10 +121,8 @@ def _together(
         for (sift, group), votes in zip(waiting, shown, strict=True):
             readings = [reranker.parse(next(answers).text, len(order)) for order in votes]
             winner = _winner(group, votes, readings, compat)
-            try:
+            with suppress(StopIteration):  # it has sunk as far as it goes
                 still.append((sift, sift.send(group.index(winner))))
-            except StopIteration:
-                pass
         waiting = still
 
 

@@ -69,8 +69,14 @@ def test_a_perfect_oracle_gives_the_exact_top_k_and_the_tail_in_first_stage_orde
 
 @pytest.mark.parametrize(
     ("children", "mean", "least", "most", "best_first", "worst_first"),
-    [(2, 140.1, 129, 148, 102, 147), (3, 81.8, 75, 85, 69, 83), (4, 60.9, 58, 64, 54, 70)]
-    + [(9, 31.4, 30, 34, 30, 39), (10, 28.8, 27, 29, 27, 29), (19, 23.3, 20, 25, 19, 25)],
+    [
+        (2, 140.1, 129, 148, 102, 147),
+        (3, 81.8, 75, 85, 69, 83),
+        (4, 60.9, 58, 64, 54, 70),
+        (9, 31.4, 30, 34, 30, 39),
+        (10, 28.8, 27, 29, 27, 29),
+        (19, 23.3, 20, 25, 19, 25),
+    ],
 )
 def test_calls_for_the_top_10_of_100_are_those_of_the_published_protocol(
     children, mean, least, most, best_first, worst_first

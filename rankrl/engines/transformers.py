@@ -1,0 +1,325 @@
+"""Generation with 🤗 transformers: any causal LM with a chat template, or a PEFT adapter over one, on CPU or GPU."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from rankrl.errors import ConfigError, DataError
+from rankrl.files import open_text
+from rankrl.types import Answer, Messages
+
+
+class TokenClip:
+    """A function (text, max_tokens) -> the longest beginning of `text` that has at most `max_tokens` tokens.
+
+    The text is cut, never re-spelled. A character that several tokens share is kept whole.
+    """
+
+    def __init__(self, tokenizer: Any, *, cache_size: int = 65_536) -> None:
+        self.tokenizer = tokenizer
+        self._cached = lru_cache(maxsize=cache_size)(self._clip)
+
+    def __call__(self, text: str, max_tokens: int) -> str:
+        return self._cached(text, max_tokens)
+
+    def _clip(self, text: str, max_tokens: int) -> str:
+        fast = bool(getattr(self.tokenizer, "is_fast", False))
+        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=fast, verbose=False)
+        token_ids = encoded["input_ids"]
+        if len(token_ids) <= max_tokens:
+            return text
+        if fast:
+            return text[: encoded["offset_mapping"][max_tokens - 1][1]]
+        return str(self.tokenizer.decode(token_ids[:max_tokens], clean_up_tokenization_spaces=False))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.tokenizer,))
+
+
+class TransformersEngine:
+    """Answers prompts with a causal LM; the answer to a prompt does not depend on which others are in the batch.
+
+    model: a folder with config.json, a folder with adapter_config.json (PEFT), or a name on the Hugging Face hub.
+    max_new_tokens: where an answer is cut (finish_reason "length"). temperature: 0 takes the likeliest token; above 0 each
+    prompt samples with noise of its own, seeded by (seed, prompt, how often the same prompt came before in the call).
+    batch_size, batch_tokens: at most so many prompts, and so many prompt tokens with padding, at once. device: "auto" is
+    CUDA when there is one. dtype: "auto" is float32 on CPU and the checkpoint's own elsewhere. on_batch is called with
+    (prompts done, prompts in the call) after each batch.
+
+    Sampling settings that a checkpoint brings in its generation_config (temperature, top_k, penalties) are dropped; its
+    end-of-sequence tokens are kept.
+
+    Raises:
+        DataError: no model there, an adapter without its base, a prompt that does not fit into the model's context.
+        ConfigError: an option out of range, a tokenizer without chat template.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        max_new_tokens: int = 2048,
+        temperature: float = 0.0,
+        seed: int = 0,
+        batch_size: int = 16,
+        batch_tokens: int = 131_072,
+        device: str = "auto",
+        dtype: str = "auto",
+        on_batch: Callable[[int, int], None] | None = None,
+    ) -> None:
+        sizes = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "batch_tokens": batch_tokens}
+        for name, value in sizes.items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(f"{name} must be a whole number of 1 or more, got {value!r}")
+        if not isinstance(temperature, (int, float)) or not 0 <= temperature < float("inf"):
+            raise ConfigError(f"temperature must be 0 or more, got {temperature!r}")
+        self.max_new_tokens, self.temperature, self.seed = max_new_tokens, float(temperature), seed
+        self.batch_size, self.batch_tokens, self.on_batch = batch_size, batch_tokens, on_batch
+        self.name = str(Path(model).expanduser() if str(model).startswith("~") else model)
+        self.model, self.tokenizer = _loaded(self.name, _device(device), dtype)
+        if not self.tokenizer.chat_template:
+            raise ConfigError(f"the tokenizer of {self.name} has no chat template; use an instruct model, or add one")
+        self.clip = TokenClip(self.tokenizer)
+        self.context = int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 0) or sys.maxsize)
+        ends = {self.tokenizer.eos_token_id, *_as_ids(self.model.generation_config.eos_token_id)} - {None}
+        self.end_ids: tuple[int, ...] = tuple(sorted(ends))
+        pad = self.tokenizer.pad_token_id
+        self.pad_id = int(pad if pad is not None else next(iter(self.end_ids), 0))
+        self._drop_sampling_settings()
+
+    def _drop_sampling_settings(self) -> None:
+        from transformers import GenerationConfig
+
+        # generate() fills what a call leaves open from the model's own config, so the leftovers have to go there
+        self.model.generation_config = GenerationConfig(
+            do_sample=False, eos_token_id=list(self.end_ids) or None, pad_token_id=self.pad_id
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of what decides the answers: the weights (a sample of every tensor), tokenizer, template, dtype, sampling."""
+        digest = hashlib.sha256()
+        for name, weights in sorted(self.model.state_dict().items()):
+            flat = weights.detach().reshape(-1)
+            sample = flat[:: max(1, flat.numel() // 64)].float().cpu()
+            digest.update(f"{name} {tuple(weights.shape)} {weights.dtype}".encode() + sample.numpy().tobytes())
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        spelling = backend.to_str() if backend is not None else repr(sorted(self.tokenizer.get_vocab().items()))
+        sampling = (self.max_new_tokens, self.temperature, self.seed if self.temperature else None, self.end_ids)
+        digest.update(f"{spelling}{self.tokenizer.chat_template}{sampling}".encode())
+        return digest.hexdigest()
+
+    def generate(self, requests: Sequence[Messages]) -> list[Answer]:
+        """One answer per request, in their order. completion_tokens counts the end-of-sequence token."""
+        texts = [
+            self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            for messages in requests
+        ]
+        prompts = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+        self._check_lengths([len(prompt) for prompt in prompts])
+        seeds = _seeds(self.seed, texts) if self.temperature else [0] * len(texts)
+        answers: list[Answer | None] = [None] * len(prompts)
+        done = 0
+        for batch in self._batches([len(prompt) for prompt in prompts]):
+            generated = self._generate([prompts[i] for i in batch], [seeds[i] for i in batch])
+            for i, token_ids in zip(batch, generated, strict=True):
+                answers[i] = self._answer(len(prompts[i]), token_ids)
+            done += len(batch)
+            if self.on_batch is not None:
+                self.on_batch(done, len(prompts))
+        return [answer for answer in answers if answer is not None]
+
+    def _check_lengths(self, lengths: Sequence[int]) -> None:
+        room = self.context - self.max_new_tokens
+        if long := [length for length in lengths if length > room]:
+            raise DataError(
+                f"{len(long)} of {len(lengths)} prompts do not fit: the longest has {max(long)} tokens, max_new_tokens is "
+                f"{self.max_new_tokens}, and the context of {self.name} is {self.context}; "
+                "lower max_new_tokens, or show fewer or shorter passages"
+            )
+
+    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Indices of the requests, longest first so that what does not fit into memory fails at once."""
+        batch: list[int] = []
+        for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+            full = len(batch) == self.batch_size or (batch and (len(batch) + 1) * lengths[batch[0]] > self.batch_tokens)
+            if full:
+                yield batch
+                batch = []
+            batch.append(i)
+        if batch:
+            yield batch
+
+    def _generate(self, prompts: Sequence[Sequence[int]], seeds: Sequence[int]) -> list[list[int]]:
+        import torch
+
+        width = max(map(len, prompts))
+        padded = torch.full((len(prompts), width), self.pad_id)
+        mask = torch.zeros_like(padded)
+        for row, prompt in enumerate(prompts):
+            padded[row, width - len(prompt) :] = torch.tensor(prompt)
+            mask[row, width - len(prompt) :] = 1
+        device = self.model.device
+        noise = [_gumbel_sampler(self.temperature, seeds, device)] if self.temperature else []
+        with torch.inference_mode():
+            sequences = self.model.generate(
+                input_ids=padded.to(device),
+                attention_mask=mask.to(device),
+                max_new_tokens=self.max_new_tokens,
+                do_sample=False,
+                logits_processor=noise,
+            )
+        tokens: list[list[int]] = sequences[:, width:].tolist()
+        return tokens
+
+    def _answer(self, prompt_tokens: int, token_ids: list[int]) -> Answer:
+        """The answer up to its first end-of-sequence token; what follows in the row is padding."""
+        end = next((t for t, token in enumerate(token_ids) if token in self.end_ids), None)
+        kept = token_ids if end is None else token_ids[: end + 1]
+        text = self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return Answer(text, prompt_tokens, len(kept), finish_reason="length" if end is None else "stop")
+
+
+def _gumbel_sampler(temperature: float, seeds: Sequence[int], device: Any) -> Callable[[Any, Any], Any]:
+    """A logits processor after which the largest entry is a sample of softmax(logits / temperature), each row by its own seed."""
+    import torch
+
+    generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+
+    def perturbed(_: Any, logits: Any) -> Any:
+        scaled = logits.float() / temperature
+        for row, generator in enumerate(generators):  # float64: in float32 one entry in 2**24 would be drawn as 0
+            exponential = torch.empty_like(scaled[row], dtype=torch.float64).exponential_(generator=generator)
+            scaled[row] -= exponential.log().float()
+        return scaled
+
+    return perturbed
+
+
+def _seeds(seed: int, texts: Sequence[str]) -> list[int]:
+    """One seed per prompt, from the prompt itself; equal prompts are told apart by their count."""
+    seen: Counter[str] = Counter()
+    seeds = []
+    for text in texts:
+        digest = hashlib.sha256(f"{seed}:{seen[text]}:{text}".encode()).digest()
+        seeds.append(int.from_bytes(digest[:7], "big"))
+        seen[text] += 1
+    return seeds
+
+
+def _as_ids(ids: int | Sequence[int] | None) -> list[int]:
+    return [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
+    return name
+
+
+def _loaded(name: str, device: str, dtype: str) -> tuple[Any, Any]:
+    """Model in evaluation mode and its tokenizer."""
+    adapter = Path(name) / "adapter_config.json"
+    base = _base_of(adapter) if adapter.is_file() else name
+    _check_local(base)
+    chosen = _dtype(dtype, device)
+    with _quiet_unless_terminal(), _told_in_one_line(base):
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        spelled = adapter.is_file() and (Path(name) / "tokenizer_config.json").is_file()
+        tokenizer = AutoTokenizer.from_pretrained(name if spelled else base)
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=chosen)
+        if adapter.is_file():
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, name)
+    return model.to(device).eval(), tokenizer
+
+
+def _base_of(adapter: Path) -> str:
+    """The model that a PEFT adapter stands on; a relative path counts from here, else from the adapter's folder."""
+    import json
+
+    with open_text(adapter, what="adapter config") as file:
+        try:
+            base = json.load(file)["base_model_name_or_path"]
+        except (ValueError, KeyError, TypeError):
+            raise DataError(f"{adapter} names no base_model_name_or_path; it is not a PEFT adapter") from None
+    if not Path(base).is_dir() and (beside := adapter.parent / base).is_dir():
+        return str(beside)
+    if not Path(base).is_dir() and _looks_local(base):
+        raise DataError(
+            f"{adapter.parent} is an adapter for the model in {base}, which is not there; put it back there"
+        )
+    return str(base)
+
+
+def _looks_local(name: str) -> bool:
+    return Path(name).is_absolute() or name.startswith(".") or name.endswith(("/", os.sep)) or name.count("/") > 1
+
+
+def _check_local(name: str) -> None:
+    folder = Path(name)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise DataError(f"no model in {name}: the folder has neither config.json nor adapter_config.json")
+    elif folder.exists():
+        raise DataError(f"no model at {name}: it is a file; give the folder that has config.json")
+    elif _looks_local(name):
+        raise DataError(f"no model at {name}: give a folder with config.json, or a name on the Hugging Face hub")
+
+
+def _dtype(name: str, device: str) -> Any:
+    import torch
+
+    if name == "auto":
+        return torch.float32 if device == "cpu" else "auto"
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in known:
+        raise ConfigError(f"dtype must be auto, {', '.join(known)}, got {name!r}")
+    return known[name]
+
+
+@contextmanager
+def _told_in_one_line(name: str) -> Iterator[None]:
+    """Turns what the loaders raise about a missing or broken model into a DataError."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if Path(name).is_dir():
+            raise DataError(f"the model in {name} cannot be loaded: {first}") from error
+        offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+        why = "the hub is switched off (HF_HUB_OFFLINE) and it is not in the cache" if offline else first
+        raise DataError(f"no model {name!r}: there is no such folder, and from the Hugging Face hub: {why}") from error
+
+
+@contextmanager
+def _quiet_unless_terminal() -> Iterator[None]:
+    """No progress bars of the loaders in a log file."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

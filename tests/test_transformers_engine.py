@@ -1,0 +1,216 @@
+"""The transformers engine on a tiny random model, CPU, float32."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import warnings
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rankrl.engines.transformers import TokenClip, TransformersEngine, _gumbel_sampler
+from rankrl.errors import ConfigError, DataError
+
+CLAIM = "the trial shows that a vaccine teaches immune cells to recognise the virus before an infection"
+WORDS = CLAIM.split()
+REQUESTS = [[{"role": "user", "content": " ".join(WORDS[i % 5 :] * (1 + (7 * i) % 9)) + f" {i}"}] for i in range(11)]
+
+
+def engine_of(folder, **options):
+    return TransformersEngine(folder, **{"max_new_tokens": 24, "device": "cpu", **options})
+
+
+@pytest.fixture(scope="module")
+def tiny_model_dir(tiny_model_builder, tmp_path_factory):
+    """A tiny model whose answers differ from prompt to prompt."""
+    return tiny_model_builder(tmp_path_factory.mktemp("lively") / "model", initializer_range=0.3)
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model_dir):
+    return engine_of(tiny_model_dir, batch_size=4)
+
+
+def copied(folder, target, **changes):
+    """A copy of a model folder with changed JSON files: name -> function of its content."""
+    shutil.copytree(folder, target)
+    for name, change in changes.items():
+        file = target / f"{name}.json"
+        file.write_text(json.dumps(change(json.loads(file.read_text()))))
+    return target
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_an_answer_does_not_depend_on_the_batch_it_was_in(tiny_model_dir, temperature):
+    engine = engine_of(tiny_model_dir, temperature=temperature)
+    together = engine.generate(REQUESTS)
+    engine.batch_size = 1
+    assert engine.generate(REQUESTS) == together
+    engine.batch_size, engine.batch_tokens = 16, 300
+    assert engine.generate(REQUESTS) == together
+    assert [engine.generate([request])[0] for request in reversed(REQUESTS)] == together[::-1]
+    assert len({answer.text for answer in together}) > 5
+
+
+def test_greedy_answers_are_those_of_a_plain_argmax_loop(engine):
+    import torch
+
+    for request, answer in zip(REQUESTS[:3], engine.generate(REQUESTS[:3]), strict=True):
+        text = engine.tokenizer.apply_chat_template(request, tokenize=False, add_generation_prompt=True)
+        token_ids = engine.tokenizer(text, return_tensors="pt").input_ids
+        prompt_tokens = token_ids.shape[1]
+        for _ in range(24):
+            with torch.inference_mode():
+                following = engine.model(token_ids).logits[0, -1].argmax()
+            token_ids = torch.cat([token_ids, following.view(1, 1)], dim=1)
+            if int(following) in engine.end_ids:
+                break
+        completion = token_ids[0, prompt_tokens:]
+        assert answer.text == engine.tokenizer.decode(completion, skip_special_tokens=True)
+        assert (answer.prompt_tokens, answer.completion_tokens) == (prompt_tokens, len(completion))
+
+
+def test_every_end_of_sequence_token_ends_an_answer(tiny_model_dir, tmp_path, engine):
+    (plain,) = engine.generate(REQUESTS[:1])
+    assert (plain.finish_reason, plain.completion_tokens) == ("length", 24)
+    token_ids = engine.tokenizer(plain.text, add_special_tokens=False).input_ids
+    stop = token_ids[5]
+    folder = copied(tiny_model_dir, tmp_path / "m", generation_config=lambda c: {**c, "eos_token_id": [2, stop]})
+    (cut,) = engine_of(folder).generate(REQUESTS[:1])
+    assert cut.finish_reason == "stop"
+    assert cut.completion_tokens == token_ids.index(stop) + 1
+
+
+def test_sampling_settings_of_the_checkpoint_are_dropped_without_a_word(tiny_model_dir, tmp_path, engine, capfd):
+    leftovers = {"do_sample": True, "temperature": 0.7, "top_k": 3, "top_p": 0.5, "repetition_penalty": 3.0}
+    folder = copied(tiny_model_dir, tmp_path / "m", generation_config=lambda c: {**c, **leftovers})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert engine_of(folder).generate(REQUESTS) == engine.generate(REQUESTS)
+    assert capfd.readouterr().err == ""
+
+
+def test_samples_follow_the_softmax_at_the_temperature():
+    import torch
+
+    logits, temperature, draws = torch.tensor([2.0, 1.0, 0.0, -1.0]), 0.7, 20_000
+    sampler = _gumbel_sampler(temperature, range(draws), "cpu")
+    counts = torch.bincount(sampler(None, logits.expand(draws, -1)).argmax(-1), minlength=4)
+    expected = draws * torch.softmax(logits / temperature, -1)
+    chi_square = float(((counts - expected) ** 2 / expected).sum())
+    assert chi_square < 16.27  # the 99.9 % quantile for 3 degrees of freedom
+
+
+def test_equal_prompts_are_sampled_independently_and_the_seed_decides(tiny_model_dir):
+    engine = engine_of(tiny_model_dir, temperature=1.0, seed=1)
+    first = [answer.text for answer in engine.generate(REQUESTS[:1] * 4)]
+    assert len(set(first)) == 4
+    assert [answer.text for answer in engine.generate(REQUESTS[:1] * 4)] == first
+    engine.seed = 2
+    assert not set(first) & {answer.text for answer in engine.generate(REQUESTS[:1] * 4)}
+
+
+def test_progress_counts_up_to_the_number_of_prompts(tiny_model_dir):
+    seen = []
+    engine_of(tiny_model_dir, batch_size=4, on_batch=lambda *done: seen.append(done)).generate(REQUESTS)
+    assert seen == [(4, 11), (8, 11), (11, 11)]
+
+
+def test_no_requests_no_answers(engine):
+    assert engine.generate([]) == []
+
+
+def test_an_adapter_is_its_base_until_it_is_trained(tiny_model_dir, tmp_path, engine):
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model_dir), LoraConfig(task_type="CAUSAL_LM"))
+    model.save_pretrained(tmp_path / "fresh")
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weights, generator=torch.Generator().manual_seed(0))
+    model.save_pretrained(tmp_path / "trained")
+    assert engine_of(tmp_path / "fresh").generate(REQUESTS) == engine.generate(REQUESTS)
+    trained = engine_of(tmp_path / "trained")
+    assert trained.generate(REQUESTS) != engine.generate(REQUESTS)
+    assert trained.fingerprint != engine.fingerprint
+
+
+def test_an_adapter_without_its_base_says_where_the_base_should_be(tmp_path):
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "/gone/base"}')
+    with pytest.raises(DataError, match="adapter for the model in /gone/base, which is not there"):
+        engine_of(tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(DataError, match="base_model_name_or_path"):
+        engine_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("./nowhere", "no model at ./nowhere: give a folder with config.json, or a name"),
+        ("OUT/", "no model at OUT/: give a folder"),
+        ("nobody/nothing", "there is no such folder, and from the Hugging Face hub: the hub is switched off"),
+        (".", "neither config.json nor adapter_config.json"),
+        ("a-file", "it is a file"),
+    ],
+)
+def test_a_model_that_is_not_there_is_said_so(tmp_path, monkeypatch, name, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a-file").touch()
+    with pytest.raises(DataError, match=message):
+        engine_of(name)
+
+
+def test_damaged_weights_are_a_data_error(tiny_model_dir, tmp_path):
+    folder = copied(tiny_model_dir, tmp_path / "m")
+    (folder / "model.safetensors").write_bytes(b"garbage")
+    with pytest.raises(DataError, match="cannot be loaded"):
+        engine_of(folder)
+
+
+def test_a_tokenizer_without_chat_template_is_refused(tiny_model_dir, tmp_path):
+    folder = copied(tiny_model_dir, tmp_path / "m")
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(ConfigError, match="has no chat template"):
+        engine_of(folder)
+
+
+def test_prompts_that_do_not_fit_are_refused_before_any_work(tiny_model_builder, tmp_path):
+    engine = engine_of(tiny_model_builder(tmp_path / "m", context=64), max_new_tokens=16)
+    with pytest.raises(DataError, match=r"prompts do not fit: .* max_new_tokens is 16, and the context of .* is 64"):
+        engine.generate(REQUESTS)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"batch_size": 0}, {"max_new_tokens": "12"}, {"temperature": -1}, {"device": "quantum"}, {"dtype": "f8"}]
+)
+def test_impossible_options_are_refused(tiny_model_dir, wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        engine_of(tiny_model_dir, **wrong)
+
+
+def test_the_fingerprint_tells_models_and_sampling_apart(tiny_model_builder, tiny_model_dir, tmp_path, engine):
+    same = engine_of(copied(tiny_model_dir, tmp_path / "copy")).fingerprint
+    other = engine_of(tiny_model_builder(tmp_path / "other", seed=1)).fingerprint
+    assert engine.fingerprint == same
+    assert len({same, other, engine_of(tiny_model_dir, max_new_tokens=9).fingerprint}) == 3
+
+
+@given(st.text(max_size=80), st.integers(1, 30))
+@settings(max_examples=200, deadline=None)
+def test_a_clipped_text_is_the_beginning_of_the_text_and_short_enough(engine, text, max_tokens):
+    clipped = engine.clip(text, max_tokens)
+    assert text.startswith(clipped)
+    if clipped != text:
+        length = len(engine.tokenizer(clipped, add_special_tokens=False).input_ids)
+        assert length <= max_tokens + 3  # a character of up to 4 bytes is kept whole
+
+
+def test_a_clip_can_be_sent_to_another_process(engine):
+    assert pickle.loads(pickle.dumps(engine.clip))(CLAIM, 4) == TokenClip(engine.tokenizer)(" ".join(WORDS), 4)
