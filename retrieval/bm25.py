@@ -3,13 +3,14 @@
 Robertson & Zaragoza 2009, in Lucene's form (Kamphuis et al. 2020): idf = ln(1 + (N - df + 0.5) / (df + 0.5)), term part
 tf / (tf + k1 * (1 - b + b * length / average length)); a term that the query repeats counts as often as it is repeated.
 
-Deviation from Lucene: document lengths are exact, where Lucene keeps them in one byte; scores differ by about one percent.
+Deviation from Lucene: document lengths are exact, where Lucene rounds them down to what fits into one byte. On SciFact (test)
+nDCG@10 is 0.6777 with exact lengths and 0.6789, Lucene's published figure, with the same terms and rounded lengths.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rankrl.errors import ConfigError, DataError
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from .collections import Collection, Document
-
-Progress = Callable[[int], None]
-"""Called with the number of queries (or documents) done since the last call."""
 
 
 class BM25:
@@ -70,10 +68,8 @@ class BM25:
             "stemmer": f"PyStemmer {version('PyStemmer')}",
         }
 
-    def search(self, queries: Sequence[Query], k: int, *, progress: Progress | None = None) -> list[CandidateList]:
+    def search(self, queries: Sequence[Query], k: int) -> list[CandidateList]:
         """One list per query, best first, at most k documents each; empty where no document shares a term with the query.
-
-        progress: called with 1 after each query.
 
         Raises:
             ConfigError: k < 1.
@@ -85,8 +81,6 @@ class BM25:
             scores_D = self.scores(query.text)
             found = _best(scores_D, self._docid_order, k)
             lists.append(CandidateList(query, tuple(self._documents[i].candidate(float(scores_D[i])) for i in found)))
-            if progress is not None:
-                progress(1)
         return lists
 
     def scores(self, text: str) -> np.ndarray[Any, Any]:
