@@ -324,12 +324,19 @@ def compare(
         raise ConfigError("runs are compared on the same topics: 'judged', or a collection of qids")
     if counts := [name for name in measures if not is_mean(name)]:
         raise ConfigError(f"{counts[0]} is a sum over topics, not a mean, and cannot be compared with a paired test")
-    evaluations = {name: evaluate(qrels, run, measures, topics=topics) for name, run in runs.items()}
+    evaluations = {name: _named(name, qrels, run, measures, topics) for name, run in runs.items()}
     baseline, *others = evaluations
     differences: list[Difference] = []
     for measure in evaluations[baseline].measures:
         differences += _adjusted([_difference(evaluations, measure, baseline, other, seed) for other in others])
     return Comparison(evaluations, tuple(differences))
+
+
+def _named(name: str, qrels: Qrels, run: Run, measures: Sequence[str], topics: Topics) -> Evaluation:
+    try:
+        return evaluate(qrels, run, measures, topics=topics)
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
 
 
 def _difference(
