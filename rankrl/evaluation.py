@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -206,18 +208,17 @@ def _no_such_measure(name: str) -> ConfigError:
     name = name.strip()
     head, at, tail = name.partition("@")
     base = head.split("(")[0]
-    by_case = [known for known in registry if known.lower() == base.lower()]
-    if by_case:
-        try:
-            meant = ir_measures.parse_measure(by_case[0] + head[len(base) :] + at + tail)
-            return ConfigError(f"no measure {name!r}, did you mean {str(meant)!r}?")
-        except ValueError:
-            return ConfigError(f"no measure {name!r}, did you mean {registry[by_case[0]].NAME}?")
-    if "_" in name:
-        try:
+    if "_" in base:
+        with suppress(ValueError, IndexError):  # not one of trec_eval's names either
             return ConfigError(f"no measure {name!r}, did you mean {str(ir_measures.parse_trec_measure(name)[0])!r}?")
-        except (ValueError, IndexError):
-            pass
+    by_lower = {known.lower(): known for known in registry}
+    if near := difflib.get_close_matches(base.lower(), by_lower, n=1, cutoff=0.7):
+        known = by_lower[near[0]]
+        try:
+            meant = str(ir_measures.parse_measure(known + head[len(base) :] + at + tail))
+        except ValueError:
+            meant = registry[known].NAME
+        return ConfigError(f"no measure {name!r}, did you mean {meant!r}?")
     return unknown_name(
         "measure", base, {m.NAME for m in registry.values()}, hint="; write nDCG@10, RR@10, R@100, AP, P(rel=2)@5"
     )

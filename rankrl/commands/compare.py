@@ -3,8 +3,8 @@
   rankrl compare runs/bm25.trec runs/rank_r1.trec --collection scifact --split test
 
 For each measure: the difference of the means, its 95 % paired bootstrap interval (10,000 resamples), the two-sided
-p of Fisher's randomisation test (exact up to 20 topics that differ, else 100,000 draws), and the topics on which
-the run is better / equal / worse. With several runs, p is adjusted by Holm for their number. A topic that a run
+p of Fisher's randomisation test (exact up to 20 topics that differ, else 100,000 draws), and W/T/L, the topics on
+which the run is better / equal / worse. With several runs, p is adjusted by Holm for their number. A topic that a run
 misses counts as 0. The same seed gives the same numbers.
 """
 
@@ -53,7 +53,7 @@ def _as_table(comparison: Comparison, args: argparse.Namespace) -> str:
     for measure, differences in by_measure.items():
         first = differences[0]
         several = len(differences) > 1
-        heads = ["run", "mean", "diff", "95% interval", "p", *(["p Holm"] if several else []), "better/equal/worse"]
+        heads = ["run", "mean", "diff", "95% interval", "p", *(["p Holm"] if several else []), "W/T/L"]
         rows = [[first.baseline, f"{first.baseline_mean:.4f}", *[""] * (len(heads) - 2)]]
         for d in differences:
             rows.append([d.system, f"{d.system_mean:.4f}", f"{d.difference:+.4f}", f"[{d.low:+.4f}, {d.high:+.4f}]"])
