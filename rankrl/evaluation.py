@@ -126,10 +126,16 @@ def _values(qrels: Qrels, run: Run, measures: Sequence[Measure], topics: Sequenc
         aliased_qrels[alias[qid]] = {
             names.get(docid, f"u{number}"): int(grade) for number, (docid, grade) in enumerate(qrels[qid].items())
         }
+    # What is counted in the qrels must be counted for missing topics too, as trec_eval -c does: those measures are shown
+    # an empty list. The others are not, because some providers divide by its length.
+    everywhere = {name: aliased_run.get(name, {}) for name in alias.values()}
+    of_the_qrels = [m for m in measures if m.NAME in ("NumRel", "NumQ")]
+    of_the_run = [m for m in measures if m not in of_the_qrels]
     found: dict[tuple[str, str], float] = {}
     try:
-        for metric in ir_measures.iter_calc(list(measures), aliased_qrels, aliased_run):
-            found[str(metric.measure), metric.query_id] = float(metric.value)
+        for these, shown in ((of_the_qrels, everywhere), (of_the_run, aliased_run)):
+            for metric in ir_measures.iter_calc(these, aliased_qrels, shown) if these else ():
+                found[str(metric.measure), metric.query_id] = float(metric.value)
     except Exception as error:  # a provider's own trouble (perl missing, a parameter it does not take), of any type
         given = ", ".join(map(str, measures))
         raise ConfigError(f"cannot compute {given} here: {type(error).__name__}: {_one_line(error)}") from error
