@@ -1,0 +1,118 @@
+"""The only module that touches names TRL keeps private. Each is checked before a trainer is built.
+
+TRL 1.16 offers no hook for advantages, so `RankPolicyTrainer` overrides the members below. They kept their names and
+arguments from 0.25 to 1.16; when one moves, `check_seams` says so in one sentence instead of failing in mid-training.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+from trl import GRPOTrainer
+
+from rankrl.errors import ConfigError
+
+_SEAMS = {
+    "_calculate_rewards": ("inputs", "prompts", "completions", "completion_ids_list"),
+    "_generate_and_score_completions": ("inputs",),
+    "_get_per_token_logps_and_entropies": ("model", "input_ids", "attention_mask", "logits_to_keep", "batch_size"),
+    "_prepare_inputs": ("generation_batch",),
+}
+
+
+def check_seams() -> None:
+    """Make sure that the installed TRL has the members we override, with the parameters we pass.
+
+    Raises:
+        ConfigError: one is gone or has other parameters; the supported range is named.
+    """
+    import trl
+
+    for name, parameters in _SEAMS.items():
+        method = getattr(GRPOTrainer, name, None)
+        found = list(inspect.signature(method).parameters) if method else []
+        if missing := [p for p in parameters if p not in found]:
+            raise ConfigError(
+                f"trl {trl.__version__}: GRPOTrainer.{name} lacks {', '.join(missing)}; rankrl needs trl>=1.16,<1.17"
+            )
+
+
+def mode(trainer: Any) -> str:
+    """ "train" or "eval", the key of TRL's metrics."""
+    return "train" if trainer.model.training else "eval"
+
+
+def generations(trainer: Any) -> int:
+    """Rollouts per prompt in the present mode."""
+    return int(trainer.num_generations if trainer.model.training else trainer.num_generations_eval)
+
+
+def record(trainer: Any, name: str, value: float) -> None:
+    """Add one value to a metric that TRL averages over the logging window."""
+    trainer._metrics[mode(trainer)][name].append(value)
+
+
+def replace_last(trainer: Any, name: str, value: float) -> None:
+    """Put `value` in place of what TRL has just recorded under `name`."""
+    trainer._metrics[mode(trainer)][name][-1] = value
+
+
+def replace_logged_advantages(trainer: Any, advantages_B: Tensor) -> None:
+    """Put our advantages where TRL has just logged its own, so that the completions table shows what was trained on."""
+    logged = trainer._logs["advantages"]
+    for _ in range(min(len(advantages_B), len(logged))):
+        logged.pop()
+    logged.extend(advantages_B.tolist())
+
+
+def end_ids(trainer: Any) -> frozenset[int]:
+    """The token ids that end an answer."""
+    ids = getattr(trainer, "eos_token_ids", None)
+    if ids is None:
+        ids = trainer.processing_class.eos_token_id
+    return frozenset([ids] if isinstance(ids, int) else list(ids))
+
+
+def completion_logps(trainer: Any, batch: dict[str, Any]) -> Tensor:
+    """Log-probabilities (nats) of this process's completion tokens under the present policy, (B, T), without gradient.
+
+    TRL leaves them out of the batch when generation and optimisation steps are aligned; then one forward pass is made.
+    """
+    present = batch.get("old_per_token_logps")
+    if present is not None:
+        return torch.as_tensor(present)
+    input_ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+    attention_mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+    with torch.no_grad():
+        logps_BT, *_ = trainer._get_per_token_logps_and_entropies(
+            trainer.model,
+            input_ids,
+            attention_mask,
+            batch["completion_ids"].size(1),
+            batch_size=trainer.args.per_device_train_batch_size,
+        )
+    return torch.as_tensor(logps_BT)
+
+
+def generate_every(trainer: Any) -> int:
+    """Micro-steps between two generations."""
+    return int(trainer.args.steps_per_generation * trainer.num_iterations)
+
+
+def rollout_buffer(trainer: Any) -> dict[str, Any]:
+    """What TRL forgets in a checkpoint: its micro-step count, and the rollouts it has yet to train on."""
+    waiting = trainer._step % generate_every(trainer) != 0
+    return {"micro_step": trainer._step, "rollouts": trainer._buffered_inputs if waiting else None}
+
+
+def restore_rollout_buffer(trainer: Any, state: dict[str, Any]) -> None:
+    """Put back what `rollout_buffer` returned, on the trainer's device."""
+    trainer._step = state["micro_step"]
+    rollouts = state["rollouts"]
+    device = trainer.accelerator.device
+    trainer._buffered_inputs = rollouts and [
+        {k: v.to(device) if isinstance(v, Tensor) else v for k, v in chunk.items()} for chunk in rollouts
+    ]
