@@ -143,7 +143,7 @@ class TransformersEngine:
             raise DataError(
                 f"{len(long)} of {len(lengths)} prompts do not fit: the longest has {max(long)} tokens, max_new_tokens is "
                 f"{self.max_new_tokens}, and the context of {self.name} is {self.context}; "
-                "lower max_new_tokens, or show fewer or shorter passages"
+                "lower max_new_tokens, or show fewer or shorter passages (such as num_child=4, passage_tokens=64)"
             )
 
     def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:

@@ -1,0 +1,93 @@
+"""Checks that a part keeps its contract, for the parts of other packages and for ours.
+
+Each check returns None, or raises AssertionError with what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rankrl.contracts import Reranker
+from rankrl.engines.drive import drive
+from rankrl.types import Answer, Candidate, CandidateList, Messages, Query
+
+NASTY = (
+    "",
+    "I am sorry, I cannot do that.",
+    "[]",
+    "[0] [1] [1] [999999999]",
+    "<think></think><answer>[2]</answer>",
+    "<think><think>[1]</answer><answer>[3]",
+    "\x00\ud800\u2028" * 3,
+    "[" * 2_000 + "1" * 2_000,
+    "\u0663 [\u0663] [²] A B yes no 10",
+)
+"""Completions that a parser has to survive."""
+
+UNREADABLE = "zzz"
+"""A completion that holds no label, letter, number or word that any protocol asks for."""
+
+
+class _Saying:
+    """An engine that says the given texts in turn, whatever it is asked."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.texts, self.said = texts, 0
+
+    def generate(self, requests: Sequence[Messages]) -> list[Answer]:
+        start, self.said = self.said, self.said + len(requests)
+        return [Answer(self.texts[i % len(self.texts)]) for i in range(start, self.said)]
+
+
+def _listing(n: int) -> CandidateList:
+    """n candidates whose docids must not show in a prompt, and whose texts must."""
+    query = Query("qid-that-must-not-show", "the query text")
+    return CandidateList(query, tuple(Candidate(f"docid-must-not-show-{i}", f"passage-text-{i}") for i in range(n)))
+
+
+def check_reranker(reranker: Reranker, *, shown: int = 4, label: str | None = "[{}]") -> None:
+    """A reranker's prompts are chat messages without ids, its parser is total, and its order is a permutation.
+
+    shown: how many candidates one prompt takes. label: how the i-th of them (from 1) is labelled, None for protocols
+    without labels. When no answer can be read, the first-stage order must come out.
+    """
+    listing = _listing(shown)
+    messages = reranker.prompt(listing)
+    assert messages, "prompt() gave no message"
+    for message in messages:
+        assert set(message) >= {"role", "content"}, f"not a chat message: {message!r}"
+        assert all(isinstance(value, str) for value in message.values()), f"not all strings: {message!r}"
+    assert messages[-1]["role"] == "user", f"the last message is the {messages[-1]['role']}'s, not the user's"
+    assert reranker.prompt(listing) == messages, "the same list gave two prompts"
+    _check_shown("\n".join(message["content"] for message in messages), listing, label)
+    _check_parse(reranker, shown)
+    for n in (0, 1, 2, 37):
+        listing = _listing(n)
+        (ranking,) = drive([reranker.order(listing)], _Saying(NASTY))
+        assert len(ranking.order) == n, f"order() of {n} candidates ranked {len(ranking.order)}"
+        (ranking,) = drive([reranker.order(listing)], _Saying([UNREADABLE]))
+        expected = tuple(range(n))
+        assert ranking.order == expected, (
+            f"nothing could be read of {n}, and the order is not the first stage's: {ranking}"
+        )
+
+
+def _check_shown(text: str, listing: CandidateList, label: str | None) -> None:
+    assert listing.query.text in text, "the query does not show in the prompt"
+    assert "must-not-show" not in text, "an id shows in the prompt"
+    for i, candidate in enumerate(listing.candidates, start=1):
+        assert candidate.text in text, f"candidate {i} of {len(listing)} does not show in the prompt"
+        assert label is None or label.format(i) in text, f"the label {label.format(i)} does not show in the prompt"
+
+
+def _check_parse(reranker: Reranker, shown: int) -> None:
+    for text in (*NASTY, UNREADABLE):
+        for n in (0, 1, shown):
+            reading = reranker.parse(text, n)
+            assert len(reading.ranking.order) == n, f"parse({text[:40]!r}, {n}) ranked {len(reading.ranking.order)}"
+            assert reading.scores is None or len(reading.scores) == n, (
+                f"parse({text[:40]!r}, {n}): one score per candidate"
+            )
+    reading = reranker.parse(UNREADABLE, shown)
+    assert reading.ranking.order == tuple(range(shown)), "an unreadable answer did not leave the presented order"
+    assert reading.report.unreadable, "an unreadable answer was not reported as unreadable"
