@@ -1,0 +1,186 @@
+"""`rankrl doctor`: what it finds here is checked against the installed packages, what it would find elsewhere with toys."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import stat
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from rankrl import doctor
+from rankrl.errors import ConfigError
+
+
+def run_doctor(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "rankrl", "doctor", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment}, timeout=300
+    )
+
+
+def distribution(folder: Path, name: str, version: str, source: str | None = "") -> None:
+    """An installed distribution, as pip leaves it: a module (None: without one) and its metadata."""
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    if source is not None:
+        (folder / f"{name.replace('-', '_')}.py").write_text(source)
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A folder of toy distributions on the path."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_here_the_base_works_and_the_versions_are_the_installed_ones(tmp_path):
+    done = run_doctor("--json", cwd=tmp_path)
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["working"]) == (0, True)
+    found = {finding["part"]: finding for finding in report["base"]}
+    for name in ("torch", "transformers", "trl", "accelerate", "peft", "datasets", "bm25s", "ir-measures"):
+        assert (found[name]["version"], found[name]["status"]) == (metadata.version(name), "ok")
+    assert found["python"]["version"] == platform.python_version()
+    assert {"rewards", "retrieval"} <= found.keys()
+    assert report["machine"]["cpu_threads"] >= 1
+    assert report["machine"]["memory_gib"] > 0
+
+
+@pytest.mark.slow
+def test_a_missing_extra_fails_only_when_it_is_asked_for(tmp_path):
+    hidden = run_doctor("--extra", "gpu", cwd=tmp_path, CUDA_VISIBLE_DEVICES="")
+    assert hidden.returncode == 1
+    assert "no CUDA device" in hidden.stdout
+    assert "(required)" in hidden.stdout
+    assert hidden.stdout.rstrip().endswith("does not work: gpu")
+
+
+@pytest.mark.slow
+def test_a_namesake_of_a_shelf_is_found(tmp_path):
+    (tmp_path / "rewards").mkdir()
+    (tmp_path / "rewards" / "__init__.py").write_text("")
+    done = run_doctor(cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "not the package that came with rankrl" in done.stdout
+    assert done.stdout.rstrip().endswith("does not work: rewards")
+
+
+def test_an_unknown_extra_gets_the_nearest_name(tmp_path):
+    done = run_doctor("--extra", "lucen", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no extra 'lucen', did you mean 'lucene'?" in done.stderr
+    with pytest.raises(ConfigError):
+        doctor.examine(["nothing"])
+
+
+def test_requirements_are_those_of_the_package_metadata():
+    found = doctor.requirements()
+    assert {"torch", "trl", "ir-measures"} <= {requirement.name for requirement in found[""]}
+    assert {"lucene", "faiss", "dense", "gpu", "serve", "report", "dev"} <= found.keys()
+    assert {requirement.name for requirement in found["faiss"]} == {"faiss-cpu"}
+    assert not {requirement.name for requirement in found[""]} & {"vllm", "faiss-cpu", "pyserini"}
+
+
+def test_a_library_is_ok_missing_out_of_range_or_broken(site):
+    distribution(site, "toy-fine", "1.5+cpu")
+    distribution(site, "toy-old", "0.9")
+    distribution(site, "toy-torn", "1.0", "raise OSError('libtorn.so: cannot open\\nand more')")
+    distribution(site, "toy-gone", "1.0", None)
+    findings = {
+        name: doctor.library_finding(Requirement(f"{name}>=1,<2"))
+        for name in ("toy-fine", "toy-old", "toy-torn", "toy-gone", "toy-absent")
+    }
+    assert {name: finding.status for name, finding in findings.items()} == {
+        "toy-fine": "ok",
+        "toy-old": "broken",
+        "toy-torn": "broken",
+        "toy-gone": "broken",
+        "toy-absent": "missing",
+    }
+    assert findings["toy-old"].remark == 'outside the range: pip install "toy-old<2,>=1"'
+    assert findings["toy-torn"].remark == "cannot be imported: OSError: libtorn.so: cannot open"
+    assert "No module named 'toy_gone'" in findings["toy-gone"].remark
+
+
+NO_MACHINE = {"gpus": [], "java": []}
+A_MACHINE = {"gpus": [{"name": "toy", "memory_gib": 1.0}], "java": [{"release": 21, "version": "21", "path": "java"}]}
+
+
+@pytest.mark.parametrize("extra, reason", [("gpu", "no CUDA device"), ("lucene", "no Java 21 or newer")])
+def test_an_extra_needs_its_device_or_its_java_too(site, extra, reason):
+    distribution(site, "toy-part", "1.0")
+    wanted = [Requirement("toy-part>=1")]
+    assert doctor.extra_finding(extra, wanted, A_MACHINE).status == "ok"
+    without = doctor.extra_finding(extra, wanted, NO_MACHINE)
+    assert (without.status, reason in without.remark) == ("missing", True)
+    assert doctor.extra_finding("serve", wanted, NO_MACHINE).status == "ok"
+    too_old = {**A_MACHINE, "java": [{"release": 17, "version": "17", "path": "java"}]}
+    assert doctor.extra_finding("lucene", wanted, too_old).status == "missing"
+
+
+def test_an_extra_that_is_not_there_says_how_to_get_it(site):
+    found = doctor.extra_finding("serve", [Requirement("toy-a"), Requirement("toy-b>=2")], NO_MACHINE)
+    assert found.remark == 'toy-a, toy-b not installed: pip install "rankrl[serve]"'
+
+
+def test_the_gpu_build_of_faiss_counts_as_faiss_and_both_together_are_a_warning(site):
+    if any(doctor._installed(name) for name in ("faiss-cpu", "faiss-gpu")):
+        pytest.skip("a real faiss is installed here")
+    wanted = [Requirement("faiss-cpu>=1.12")]
+    assert doctor.extra_finding("faiss", wanted, NO_MACHINE).status == "missing"
+    distribution(site, "faiss-gpu", "1.15.1", None)
+    (site / "faiss.py").write_text("")
+    assert doctor.extra_finding("faiss", wanted, NO_MACHINE).remark == "faiss-gpu 1.15.1"
+    assert doctor.conflicts() == []
+    distribution(site, "faiss-cpu", "1.15.1", None)
+    (warning,) = doctor.conflicts()
+    assert "both own the package `faiss`" in warning
+
+
+def test_a_base_failure_or_a_required_extra_decides_and_the_report_says_which():
+    fine, bad = doctor.Finding("numpy", "ok"), doctor.Finding("torch", "broken", "1.0", ">=2", "too old")
+    absent = doctor.Finding("gpu", "missing", remark="no CUDA device")
+    machine = {"system": "toy", "cpu_threads": 1, "memory_gib": 1.0, "gpus": [], "java": []}
+    assert doctor.Report((fine,), (absent,), machine).working
+    assert not doctor.Report((fine,), (absent,), machine, required=("gpu",)).working
+    text = doctor.rendered(doctor.Report((fine, bad), (absent,), machine))
+    assert "does not work: torch" in text
+    assert not any(line != line.rstrip() for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    "version, release", [("21.0.8", 21), ("1.8.0_402", 8), ("25", 25), ("17.0.15+6", 17), ("21-ea", 21), ("", 0)]
+)
+def test_the_feature_release_of_a_java_version(version, release):
+    assert doctor.java_release(version) == release
+
+
+def test_the_java_of_java_home_is_found_first_and_one_that_does_not_run_is_left_out(tmp_path, monkeypatch):
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text("#!/bin/sh\necho 'openjdk version \"23.0.1\" 2024-10-15' >&2\n")
+    java.chmod(java.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    assert doctor.javas()[0] == {"release": 23, "version": "23.0.1", "path": str(java)}
+    java.write_text("#!/bin/sh\nexit 3\n")
+    assert str(java) not in [found["path"] for found in doctor.javas()]
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "nowhere"))
+    assert not [found for found in doctor.javas() if "nowhere" in found["path"]]
+
+
+def test_gpus_are_those_that_torch_sees():
+    import torch
+
+    names = (
+        [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    )
+    assert [gpu["name"] for gpu in doctor.gpus()] == names
