@@ -108,8 +108,9 @@ def _values(qrels: Qrels, run: Run, measures: Sequence[Measure], topics: Sequenc
     """measure -> qid -> value.
 
     The providers behind ir_measures never see our ids and scores. pytrec_eval keeps scores in single precision, so two
-    documents whose scores differ in the ninth digit would tie there and be ordered by their names; others cut docids at
-    a space or want qids to be numbers. They get our own ranking instead: documents called by their rank, scored so that
+    documents whose scores differ in the ninth digit would tie there and be ordered by their names; RR@k comes from a
+    provider that orders ties the other way round; others cut docids at a space or want qids to be numbers. They get our
+    own ranking instead: documents called by their rank, scored so that
     nothing ties.
     """
     import ir_measures
