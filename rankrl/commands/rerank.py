@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"--{name} is {value}; it must be at least 1")
     _check_outputs(args)
     from rankrl.lookup import shelf
-    from rankrl.reranking import load_reranker
+    from rankrl.reranking import load_reranker, read_options
     from rankrl.runs import read_run, write_run
 
     shelf("retrievers")
@@ -74,7 +74,9 @@ def run(args: argparse.Namespace) -> int:
         for name in ("batch_size", "max_new_tokens", "temperature", "device", "dtype")
         if (value := getattr(args, name)) is not None
     }
-    loaded = load_reranker(args.reranker, args.model, engine=args.engine, **{**_options(args.option), **engine_options})
+    loaded = load_reranker(
+        args.reranker, args.model, engine=args.engine, **{**read_options(args.option), **engine_options}
+    )
     started_s = time.monotonic()
     with _explaining(args.explain) as on_call, _progress(len(listings)) as (on_round, on_batch):
         rankings = loaded.rerank_lists(listings, on_round=on_round, on_batch=on_batch, on_call=on_call)
@@ -100,22 +102,6 @@ def _check_outputs(args: argparse.Namespace) -> None:
             raise ConfigError(f"{option} {name} cannot be written: {folder} is not a folder that you may write to")
     if args.explain and Path(args.explain).absolute() == Path(args.output).absolute():
         raise ConfigError(f"-o and --explain are the same file: {args.explain}")
-
-
-def _options(pairs: Sequence[str]) -> dict[str, Any]:
-    """KEY=VALUE pairs; true, false and numbers are read as such, everything else is a string."""
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"--option {pair!r}: give KEY=VALUE, such as --option num_child=4")
-        if key in options:
-            raise ConfigError(f"--option {key} is given twice")
-        try:
-            options[key] = json.loads(value.lower() if value in ("True", "False") else value)
-        except ValueError:
-            options[key] = value
-    return options
 
 
 def _chosen(queries: Sequence[Query], first_stage: Run, args: argparse.Namespace) -> list[Query]:

@@ -1,0 +1,202 @@
+"""load_reranker and LoadedReranker with an engine that really compares, and the card of a trained model."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+
+import pytest
+
+from rankrl import load_reranker
+from rankrl.engines.transformers import TransformersEngine
+from rankrl.errors import ConfigError, DataError
+from rankrl.rerankers.rank_r1 import RankR1
+from rankrl.reranking import engine_names, prompt_fingerprint, read_reranker_card, write_reranker_card
+from rankrl.types import Answer, Candidate, CandidateList, Query
+
+
+class Overlap:
+    """Names the passage that shares most words with the query, in Rank-R1's layout; `says` replaces every answer."""
+
+    def __init__(self, says=None):
+        self.says, self.prompts = says, []
+
+    def generate(self, requests):
+        return [Answer(self.says or self._answer(messages[-1]["content"]), 10, 5) for messages in requests]
+
+    def _answer(self, prompt):
+        self.prompts.append(prompt)
+        query = set(re.search(r'Query: "?([^"\n]*)', prompt)[1].lower().split())
+        passages = re.findall(r"^\[(\d+)\] ?(.*)$", prompt, re.MULTILINE)
+        best = max(passages, key=lambda p: len(query & set(p[1].lower().split())))
+        return RankR1().answer(int(best[0]))
+
+
+@dataclass(frozen=True)
+class Backwards(RankR1):
+    """A reranker of the same fields with another prompt."""
+
+    def prompt(self, listing):
+        return super().prompt(CandidateList(Query("", listing.query.text[::-1]), listing.candidates))
+
+
+def test_strings_go_in_and_scored_candidates_come_out():
+    reranker = load_reranker("rank_r1", engine=Overlap())
+    found = reranker.rerank("who wrote faust", ["rivers run", "goethe wrote faust", "kafka wrote the trial"])
+    assert [(f.docid, f.rank, f.first_stage_rank, f.score) for f in found] == [
+        ("1", 1, 2, 3.0),
+        ("2", 2, 3, 2.0),
+        ("0", 3, 1, 1.0),
+    ]
+    assert found[0].text == "goethe wrote faust"
+
+
+def test_candidates_keep_their_ids_and_their_titles_are_read():
+    candidates = [Candidate("a", "a play", score=7.5), Candidate("b", "a play", title="Faust")]
+    found = load_reranker("rank_r1", engine=Overlap()).rerank(Query("q", "faust"), candidates)
+    assert [(f.docid, f.title) for f in found] == [("b", "Faust"), ("a", "")]
+
+
+def test_equal_texts_are_different_candidates():
+    found = load_reranker("rank_r1", engine=Overlap()).rerank("x", ["same", "x", "same", "x", "same"])
+    assert sorted(f.docid for f in found) == list("01234")
+    assert {f.docid for f in found[:2]} == {"1", "3"}
+
+
+@pytest.mark.parametrize("candidates", [[], ["only one"]])
+def test_a_list_without_a_choice_costs_nothing(candidates):
+    reranker = load_reranker("rank_r1", engine=Overlap())
+    assert len(reranker.rerank("x", candidates)) == len(candidates)
+    assert reranker.cost.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "candidates", "message"),
+    [
+        (" ", ["a"], "the query is empty"),
+        ("x", "abc", "candidates is one str; give a list"),
+        ("x", ["a", 3], "candidate 1 is int"),
+        ("x", [Candidate("a", "1"), Candidate("a", "2")], "docids appear twice"),
+    ],
+)
+def test_what_cannot_be_ranked_is_refused(query, candidates, message):
+    with pytest.raises(DataError, match=message):
+        load_reranker("rank_r1", engine=Overlap()).rerank(query, candidates)
+
+
+def listings_of(n, size):
+    words = [f"w{i}" for i in range(size)]
+    texts = [" ".join(words[: 1 + (7 * i) % size]) for i in range(size)]
+    return [
+        CandidateList(
+            Query(f"q{j}", " ".join([*words, str(j)])), tuple(Candidate(f"{j}-{i}", t) for i, t in enumerate(texts))
+        )
+        for j in range(n)
+    ]
+
+
+def test_many_lists_share_rounds_and_the_account_is_kept():
+    reranker, calls, rounds = load_reranker("rank_r1", engine=Overlap(), num_child=3, k=2), [], []
+    rankings = reranker.rerank_lists(listings_of(5, 11), on_call=calls.append, on_round=lambda *r: rounds.append(r))
+    assert [r.order[0] for r in rankings] == [3] * 5  # 7 * 3 % 11 = 10: the longest text
+    assert reranker.cost.calls == len(calls) == sum(sent for _, sent in rounds) == reranker.readings["ok"]
+    assert reranker.cost.rounds == len(rounds) < reranker.cost.calls / 4
+    assert (reranker.cost.prompt_tokens, reranker.cost.completion_tokens) == (10 * len(calls), 5 * len(calls))
+    assert {call.listing.query.qid for call in calls} == {f"q{j}" for j in range(5)}
+
+
+def test_each_list_gets_the_ranking_it_gets_alone():
+    reranker, listings = load_reranker("rank_r1", engine=Overlap(), num_child=3), listings_of(6, 9)
+    together = reranker.rerank_lists(listings)
+    assert together == [reranker.rerank_lists([listing])[0] for listing in listings]
+    assert together == reranker.rerank_lists(listings, max_live=2)
+
+
+def test_answers_that_cannot_be_read_leave_the_first_stage_order_and_are_counted():
+    reranker = load_reranker("rank_r1", engine=Overlap(says="I cannot"))
+    assert [f.docid for f in reranker.rerank("x", list("abcde"))] == list("01234")
+    assert set(reranker.readings) == {"failed"}
+
+
+def test_a_tiny_model_reranks_without_a_mistake_in_the_bookkeeping(tiny_model_dir):
+    reranker = load_reranker("rank_r1", tiny_model_dir, max_new_tokens=4, batch_size=3, passage_tokens=8, k=2)
+    assert isinstance(reranker.engine, TransformersEngine)
+    assert reranker.reranker.clip is reranker.engine.clip
+    seen = []
+    (ranking,) = reranker.rerank_lists(listings_of(1, 25), on_batch=lambda *done: seen.append(done))
+    assert ranking.order == tuple(range(25))  # a random model says nothing that can be read
+    assert reranker.cost.truncated == reranker.cost.calls == seen.count((1, 1)) + sum(t for d, t in seen if d == t > 1)
+    assert reranker.engine.on_batch is None
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("rank_r2", {}, "no reranker 'rank_r2', did you mean 'rank_r1'"),
+        ("rank_r1", {"num_childs": 3}, "no option of rank_r1 'num_childs', did you mean 'num_child'"),
+        ("rank_r1", {"max_new_token": 3, "model": "x"}, "did you mean 'max_new_tokens'"),
+        ("rank_r1", {"engine": "transfomers"}, "no engine 'transfomers', did you mean 'transformers'"),
+        ("rank_r1", {"engine": "transformers"}, "needs a model"),
+        ("rank_r1", {"num_child": 40}, "num_child must be at most 19"),
+        ("rank_r1", {"clip": None}, "no option of rank_r1 'clip'"),
+    ],
+)
+def test_names_and_options_that_do_not_exist_are_refused_with_the_nearest(name, options, message):
+    with pytest.raises(ConfigError, match=message):
+        load_reranker(name, **{"engine": "transformers" if "max_new_token" in options else Overlap(), **options})
+
+
+def test_the_engines_are_the_modules_that_define_one():
+    assert "transformers" in engine_names()
+    assert not {"drive", "ledger"} & set(engine_names())
+
+
+def test_a_card_brings_the_options_of_training_and_explicit_ones_win(tmp_path):
+    write_reranker_card(tmp_path, "rank_r1", RankR1(num_child=3, template="brief"), max_new_tokens=9)
+    loaded = load_reranker("rank_r1", model=tmp_path, engine=Overlap(), num_child=4)
+    assert loaded.reranker == RankR1(num_child=4, template="brief")
+    assert load_reranker("rank_r1", tmp_path, engine=Overlap(), card=False).reranker == RankR1()
+
+
+def test_a_card_brings_the_engine_options_too(tmp_path, tiny_model_builder):
+    folder = tiny_model_builder(tmp_path / "m")
+    write_reranker_card(folder, "rank_r1", RankR1(k=3), max_new_tokens=9)
+    assert load_reranker("rank_r1", folder).engine.max_new_tokens == 9
+    assert load_reranker("rank_r1", folder, max_new_tokens=5).engine.max_new_tokens == 5
+
+
+def test_a_card_of_another_reranker_is_refused(tmp_path):
+    write_reranker_card(tmp_path, "prorank", RankR1())
+    with pytest.raises(ConfigError, match="was trained as 'prorank', not as 'rank_r1'"):
+        load_reranker("rank_r1", tmp_path, engine=Overlap())
+    write_reranker_card(tmp_path, "rankrl.rerankers.rank_r1:RankR1", RankR1())
+    assert load_reranker("rank_r1", tmp_path, engine=Overlap()).reranker == RankR1()
+
+
+def test_a_model_trained_on_other_prompts_is_refused(tmp_path):
+    write_reranker_card(tmp_path, "rank_r1", Backwards())
+    with pytest.raises(ConfigError, match="now builds other prompts than those the model"):
+        load_reranker("rank_r1", tmp_path, engine=Overlap())
+
+
+def test_the_prompt_fingerprint_sees_wording_and_not_lengths():
+    same = [RankR1(), RankR1(passage_tokens=3, k=1), replace(RankR1(), clip=lambda text, n: "")]
+    other = [RankR1(template="brief"), RankR1(label_style="[i]: text"), Backwards()]
+    assert len({prompt_fingerprint(reranker) for reranker in same}) == 1
+    assert len({prompt_fingerprint(reranker) for reranker in [same[0], *other]}) == 4
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"reranker": "rank_r1"}', '{"reranker": "rank_r1", "options": 3}'])
+def test_a_damaged_card_is_said_so(tmp_path, content):
+    (tmp_path / "rankrl.json").write_text(content)
+    with pytest.raises(DataError, match=r"rankrl\.json is not a card"):
+        read_reranker_card(tmp_path)
+
+
+def test_an_option_that_has_gone_is_named_with_the_card(tmp_path):
+    path = write_reranker_card(tmp_path, "rank_r1", RankR1())
+    card = json.loads(path.read_text())
+    path.write_text(json.dumps({**card, "options": {"children": 3}}))
+    with pytest.raises(ConfigError, match=r"no option of rank_r1 'children'.*read from .*rankrl\.json"):
+        load_reranker("rank_r1", tmp_path, engine=Overlap())
