@@ -74,7 +74,9 @@ def lookup(spec: str, shelf_name: str) -> Any:
     if ":" in spec:
         return _imported(spec)
     if spec not in names(shelf_name):
-        raise unknown_name(shelf_name.removesuffix("s"), spec, names(shelf_name), hint="; or give `package.module:name`")
+        raise unknown_name(
+            shelf_name.removesuffix("s"), spec, names(shelf_name), hint="; or give `package.module:name`"
+        )
     module = importlib.import_module(f"{SHELVES[shelf_name]}.{spec}")
     camel = "".join(word.capitalize() for word in spec.split("_"))
     for attribute in (spec, camel):

@@ -218,6 +218,44 @@ def load_reranker(
     return LoadedReranker(name, with_clip(reranker, getattr(answering, "clip", None)), answering)
 
 
+def build_reranker(name: str, options: Mapping[str, Any], *, model: str | Path | None = None) -> Reranker:
+    """The reranker of that name with these fields, for training; the card of `model`, when it has one, gives the defaults.
+
+    Raises:
+        ConfigError: an unknown name or field; the model was trained with another reranker or other prompts.
+    """
+    part = lookup(name, "rerankers")
+    known = _parameters(part) - {"clip"}
+    for option in options:
+        if option not in known:
+            raise unknown_name(f"option of {name}", option, known)
+    if model is not None and (card := read_reranker_card(model)) is not None:
+        _check_card(card, name, part)
+        options = {**card.options, **options}
+    built: Reranker = part(**options)
+    return built
+
+
+def read_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """name -> value of `name=value` pairs; true, false and numbers are read as such, everything else is a string.
+
+    Raises:
+        ConfigError: a pair without `=`, or a name twice.
+    """
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"option {pair!r}: give NAME=VALUE, such as num_child=4")
+        if key in options:
+            raise ConfigError(f"option {key!r} is given twice")
+        try:
+            options[key] = json.loads(value.lower() if value in ("True", "False") else value)
+        except ValueError:
+            options[key] = value
+    return options
+
+
 def with_clip(reranker: Reranker, clip: Callable[[str, int], str] | None) -> Reranker:
     """The reranker with `clip` to cut texts by tokens, when it has a field for it; else as it is."""
     given: Any = reranker

@@ -5,11 +5,16 @@ Each check returns None, or raises AssertionError with what is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import math
+import pickle
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from rankrl.contracts import Reranker
+from rankrl.contracts import Reranker, is_over_group, is_shaper
 from rankrl.engines.drive import drive
-from rankrl.types import Answer, Candidate, CandidateList, Messages, Query
+from rankrl.parsing import parse_permutation
+from rankrl.types import Answer, Candidate, CandidateList, Judgments, Messages, Query, Rollout, RolloutGroup
 
 NASTY = (
     "",
@@ -91,3 +96,63 @@ def _check_parse(reranker: Reranker, shown: int) -> None:
     reading = reranker.parse(UNREADABLE, shown)
     assert reading.ranking.order == tuple(range(shown)), "an unreadable answer did not leave the presented order"
     assert reading.report.unreadable, "an unreadable answer was not reported as unreadable"
+
+
+BEST, WORST = "[3] > [1] > [2] > [4]", "[4] > [2] > [1] > [3]"
+"""Listwise answers that order the four candidates of `check_reward` ideally, and the other way round."""
+
+
+def check_reward(reward: Callable[..., Any]) -> None:
+    """A reward gives None or finite numbers, the ideal order the most, garbage never more than a clean answer.
+
+    It is also unmoved by other docids, leaves its arguments alone, survives prompts without a relevant candidate, and can
+    be pickled. Rewards marked `@over_group` are asked about groups; a shaper keeps None and the number of rewards.
+    """
+    assert pickle.loads(pickle.dumps(reward)) is not None, "it cannot be pickled"
+    if is_shaper(reward):
+        _check_shaper(reward)
+        return
+
+    def values(texts: Sequence[str], judgments: Judgments, prefix: str = "d") -> list[float | None]:
+        rollouts = tuple(_listwise_rollout(text, prefix) for text in texts)
+        before = copy.deepcopy((rollouts, dict(judgments)))
+        if is_over_group(reward):
+            given = list(reward(RolloutGroup(rollouts, judgments)))
+        else:
+            given = [reward(rollout, judgments) for rollout in rollouts]
+        assert (rollouts, dict(judgments)) == before, "it changed its arguments"
+        assert len(given) == len(texts), f"{len(given)} values for {len(texts)} rollouts"
+        for value in given:
+            assert value is None or (isinstance(value, (int, float)) and math.isfinite(value)), f"it returned {value!r}"
+        return given
+
+    judgments = {"d2": 2, "d0": 1}
+    best, worst, *garbage = values([BEST, WORST, *NASTY], judgments)
+    assert best is not None and worst is not None, "it does not apply to a readable answer over relevant candidates"
+    assert best >= worst, f"the ideal order gets {best}, its reverse {worst}"
+    for text, value in zip(NASTY, garbage, strict=True):
+        assert value is None or value <= best, f"{text[:40]!r} gets {value}, the ideal order {best}"
+    renamed = values([BEST, WORST], {"x2": 2, "x0": 1}, prefix="x")
+    assert renamed == [best, worst], "other docids gave other values"
+    values([BEST, WORST, *NASTY], {})
+    values([BEST], {"d1": -1, "d3": 0})
+
+
+def _listwise_rollout(text: str, prefix: str = "d") -> Rollout:
+    candidates = tuple(Candidate(f"{prefix}{i}", f"text {i}") for i in range(4))
+    reading = parse_permutation(text, 4)
+    return Rollout(
+        CandidateList(Query("q", "query"), candidates), text, reading, logprob=-1.0 - len(text), completion_tokens=7
+    )
+
+
+def _check_shaper(shaper: Callable[..., Any]) -> None:
+    group = RolloutGroup(tuple(_listwise_rollout(text) for text in (BEST, WORST, "", "[1]")), {"d2": 1})
+    for rewards in ([1.0, 0.0, None, 1.0], [1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0], [None, None, None, None]):
+        before = list(rewards)
+        shaped = list(shaper(group, rewards))
+        assert rewards == before, "it changed its arguments"
+        assert len(shaped) == len(rewards), f"{len(shaped)} values for {len(rewards)} rewards"
+        for given, value in zip(rewards, shaped, strict=True):
+            assert (given is None) == (value is None), f"{given!r} became {value!r}"
+            assert value is None or math.isfinite(value), f"{given!r} became {value!r}"

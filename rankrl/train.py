@@ -10,17 +10,19 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankrl.errors import ConfigError, DataError, RankRLError
+from rankrl.errors import ConfigError, RankRLError
 from rankrl.files import atomic_writer
 
 if TYPE_CHECKING:
     from rankrl.contracts import Reranker
     from rankrl.training.config import PolicyConfig
+    from rankrl.training.held_out import HeldOut
     from rankrl.training.policy import RankPolicyTrainer
+    from rankrl.types import Query, Run
+    from retrieval.collections import Collection
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,65 +58,133 @@ def parse(argv: Sequence[str]) -> PolicyConfig:
 
 
 def train(config: PolicyConfig) -> RankPolicyTrainer:
-    """The trainer after training, with everything saved under `config.output_dir`."""
-    if not config.model:
-        raise ConfigError("no model: give --model with a folder or a hub name")
-    trainer, facts = build(config)
-    if trainer.is_world_process_zero():
-        _write_facts(config, facts)
-    resume = config.resume_from_checkpoint
-    wants_newest = isinstance(resume, str) and resume.lower() == "true"
-    if config.eval_on_start or str(config.eval_strategy) != "no" or not config.held_out_topics:
-        trainer.train(resume_from_checkpoint=True if wants_newest else resume)
-    else:
-        trainer.train(resume_from_checkpoint=True if wants_newest else resume)
-        trainer.evaluate()
-    trainer.save_model(config.output_dir)
-    trainer.save_state()
-    if trainer.is_world_process_zero():
-        _write_results(config, trainer)
-    return trainer
-
-
-def build(config: PolicyConfig) -> tuple[RankPolicyTrainer, dict[str, Any]]:
-    """The trainer that the settings describe, and what is recorded about its data.
+    """The trainer after training, with everything saved under `config.output_dir`.
 
     Raises:
         RankRLError: a name, a file or a combination of settings cannot be used.
     """
+    trainer, facts = build(config)
+    if trainer.is_world_process_zero():
+        _write_json(config, "run.json", {**_provenance(config), **facts})
+    resume = config.resume_from_checkpoint
+    trainer.train(resume_from_checkpoint=str(resume).lower() in ("true", "1") or resume)
+    if config.held_out_topics:
+        trainer.evaluate()
+    trainer.save_model(config.output_dir)
+    trainer.save_state()
+    return trainer
+
+
+def build(config: PolicyConfig) -> tuple[RankPolicyTrainer, dict[str, Any]]:
+    """The trainer that the settings describe, and what is recorded about its data."""
     from datasets import Dataset
 
-    from rankrl.engines.transformers import load_model
-    from rankrl.reranking import build_reranker
-    from rankrl.training.adapters import peft_config
+    from rankrl.engines.transformers import TokenClip, load_tokenizer
+    from rankrl.reranking import build_reranker, read_options, with_clip
+    from rankrl.training.adapters import peft_config, policy_of
+    from rankrl.training.callbacks import LogToFile, SaveCard
     from rankrl.training.policy import RankPolicyTrainer
     from rankrl.training.rewarding import parse_rewards
 
-    assert config.model is not None
+    if not config.model:
+        raise ConfigError("no model: give --model with a folder or a hub name")
     peft = peft_config(config.peft, rank=config.lora_r, alpha=2 * config.lora_r, beta=config.beta)
-    reranker = build_reranker(config.reranker, config.reranker_options, model=config.model)
-    recipe = getattr(reranker, "recipe", ("ndcg",))
+    plain = build_reranker(config.reranker, read_options(config.reranker_options), model=config.model)
+    recipe = getattr(plain, "recipe", ("ndcg",))
     rewards = parse_rewards(config.reward or recipe, default=recipe)
-    model, tokenizer = load_model(config.model, trainable=True, dtype=config.model_init_kwargs)
-    reranker = _clipped(reranker, tokenizer)
+    tokenizer = load_tokenizer(config.model)
+    reranker = with_clip(plain, TokenClip(tokenizer))
     rows, held_out, facts = _data(config, reranker)
-    facts["rewards"] = [f"{r.name}{dict(r.options) or ''}={r.weight}" for r in rewards]
+    model, peft = policy_of(config.model, peft)
     trainer = RankPolicyTrainer(
         model,
         rewards=rewards,
         reranker=reranker,
         args=config,
         held_out=held_out,
+        callbacks=[
+            LogToFile(Path(config.output_dir) / "log.jsonl"),
+            SaveCard(config.reranker, reranker, max_new_tokens=config.max_completion_length),
+        ],
         train_dataset=Dataset.from_list(rows),
         eval_dataset=Dataset.from_list(rows[:1]) if held_out else None,
         processing_class=tokenizer,
         peft_config=peft,
     )
-    return trainer, facts
+    return trainer, {**facts, "rewards": [r.described() for r in rewards]}
 
 
-def _clipped(reranker: Reranker, tokenizer: Any) -> Reranker:
-    """The reranker with its texts cut by this tokenizer, where it cuts texts."""
-    from rankrl.engines.transformers import TokenClip
+def _data(config: PolicyConfig, reranker: Reranker) -> tuple[list[dict[str, Any]], HeldOut | None, dict[str, Any]]:
+    """(rows to train on, held-out topics, what is recorded about both)."""
+    from rankrl.lookup import shelf
+    from rankrl.training.dataset import rows_of, split_by_document, training_listings
+    from rankrl.training.held_out import HeldOut
 
-    return replace(reranker, clip=TokenClip(tokenizer)) if hasattr(reranker, "clip") else reranker  # type: ignore[type-var]
+    shelf("retrievers")
+    from retrieval.collections import candidate_lists, load_collection
+
+    collection = load_collection(config.collection)
+    qrels = collection.qrels(config.split)
+    trained, kept = split_by_document(qrels, config.held_out_topics, seed=config.seed)
+    queries = {query.qid: query for query in collection.queries(config.split)}
+    run, made_by = _first_stage(config, collection, list(queries.values()))
+    pools = candidate_lists(collection, run, [queries[qid] for qid in trained], config.depth)
+    relevant = {
+        qid: [
+            collection.corpus[docid].candidate()
+            for docid, grade in qrels[qid].items()
+            if grade > 0 and docid in collection.corpus
+        ]
+        for qid in trained
+    }
+    listings = training_listings(pools, qrels, relevant, size=config.listing_size, seed=config.seed)
+    held_out = None
+    if kept:
+        kept_lists = candidate_lists(collection, run, [queries[qid] for qid in kept], config.held_out_depth)
+        held_out = HeldOut(kept_lists, qrels, config.max_completion_length, config.per_device_eval_batch_size)
+    facts = {
+        "collection": {"name": collection.name, "split": config.split, **collection.provenance},
+        "first_stage": made_by,
+        "topics": {"trained_on": len(trained), "held_out": kept},
+        "prompts": len(listings),
+    }
+    return rows_of(listings, qrels, reranker), held_out, facts
+
+
+def _first_stage(config: PolicyConfig, collection: Collection, queries: list[Query]) -> tuple[Run, Any]:
+    """(run, how it was made): the file given, or BM25."""
+    from rankrl.runs import read_run
+
+    if config.first_stage:
+        return read_run(config.first_stage), config.first_stage
+    from retrieval.bm25 import BM25
+
+    bm25 = BM25.from_collection(collection)
+    found = bm25.search(queries, config.depth)
+    return {f.query.qid: {c.docid: c.score or 0.0 for c in f.candidates} for f in found}, bm25.provenance
+
+
+def _provenance(config: PolicyConfig) -> dict[str, Any]:
+    """Settings, versions and command: what somebody needs to run this again."""
+    import platform
+    from importlib.metadata import version
+
+    from rankrl import __version__
+
+    packages = ("torch", "transformers", "trl", "accelerate", "peft", "datasets", "bm25s")
+    return {
+        "command": sys.argv,
+        "rankrl": __version__,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "settings": config.to_dict(),
+    }
+
+
+def _write_json(config: PolicyConfig, name: str, content: dict[str, Any]) -> None:
+    with atomic_writer(Path(config.output_dir) / name) as file:
+        json.dump(content, file, indent=2, default=str)
+        file.write("\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

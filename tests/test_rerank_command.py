@@ -93,8 +93,8 @@ def test_a_tiny_model_that_says_nothing_readable_leaves_the_first_stage_order(fo
     [
         (["--depth", "0"], "--depth is 0; it must be at least 1"),
         (["--limit", "-1"], "--limit is -1; it must be at least 1"),
-        (["--option", "k"], "--option 'k': give KEY=VALUE"),
-        (["--option", "k=1", "--option", "k=2"], "--option k is given twice"),
+        (["--option", "k"], "option 'k': give NAME=VALUE"),
+        (["--option", "k=1", "--option", "k=2"], "option 'k' is given twice"),
         (["--option", "k=many"], "k must be a whole number of 1 or more, got 'many'"),
         (["--option", "num_chld=3"], "no option of rank_r1 'num_chld', did you mean 'num_child'"),
         (["--temperature", "0.5"], "no option of rank_r1 'temperature'"),

@@ -84,9 +84,34 @@ class TransformersEngine:
         self.max_new_tokens, self.temperature, self.seed = max_new_tokens, float(temperature), seed
         self.batch_size, self.batch_tokens, self.on_batch = batch_size, batch_tokens, on_batch
         self.name = str(Path(model).expanduser() if str(model).startswith("~") else model)
-        self.model, self.tokenizer = _loaded(self.name, _device(device), dtype)
-        if not self.tokenizer.chat_template:
-            raise ConfigError(f"the tokenizer of {self.name} has no chat template; use an instruct model, or add one")
+        self._use(*_loaded(self.name, _device(device), dtype))
+
+    @classmethod
+    @contextmanager
+    def borrowed(
+        cls, model: Any, tokenizer: Any, *, max_new_tokens: int, batch_size: int = 16, batch_tokens: int = 131_072
+    ) -> Iterator[TransformersEngine]:
+        """A greedy engine around a model that somebody else is using, such as a policy in training, left as it was found."""
+        engine = cls.__new__(cls)
+        engine.max_new_tokens, engine.temperature, engine.seed = max_new_tokens, 0.0, 0
+        engine.batch_size, engine.batch_tokens, engine.on_batch = batch_size, batch_tokens, None
+        engine.name = str(getattr(model.config, "name_or_path", "")) or type(model).__name__
+        parts = [model, model.get_base_model()] if hasattr(model, "get_base_model") else [model]
+        settings = [part.generation_config for part in parts]
+        was_training, side = model.training, tokenizer.padding_side
+        try:
+            engine._use(model.eval(), tokenizer)
+            yield engine
+        finally:
+            for part, setting in zip(parts, settings, strict=True):
+                part.generation_config = setting
+            model.train(was_training)
+            tokenizer.padding_side = side
+
+    def _use(self, model: Any, tokenizer: Any) -> None:
+        """Answer with this model, and read off it what generation has to know."""
+        self.model, self.tokenizer = model, tokenizer
+        _check_template(tokenizer, self.name)
         self.clip = TokenClip(self.tokenizer)
         self.context = int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 0) or sys.maxsize)
         ends = {self.tokenizer.eos_token_id, *_as_ids(self.model.generation_config.eos_token_id)} - {None}
@@ -237,17 +262,39 @@ def _loaded(name: str, device: str, dtype: str) -> tuple[Any, Any]:
     base = _base_of(adapter) if adapter.is_file() else name
     _check_local(base)
     chosen = _dtype(dtype, device)
+    tokenizer = load_tokenizer(name)
     with _quiet_unless_terminal(), _told_in_one_line(base):
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
 
-        spelled = adapter.is_file() and (Path(name) / "tokenizer_config.json").is_file()
-        tokenizer = AutoTokenizer.from_pretrained(name if spelled else base)
         model = AutoModelForCausalLM.from_pretrained(base, dtype=chosen)
         if adapter.is_file():
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, name)
     return model.to(device).eval(), tokenizer
+
+
+def _check_template(tokenizer: Any, name: str) -> None:
+    if not tokenizer.chat_template:
+        raise ConfigError(f"the tokenizer of {name} has no chat template; use an instruct model, or add one")
+
+
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer of a model or adapter folder or hub name, padding on the left as generation needs it.
+
+    Raises:
+        DataError: no model there. ConfigError: a tokenizer without chat template.
+    """
+    adapter = Path(name) / "adapter_config.json"
+    base = _base_of(adapter) if adapter.is_file() else name
+    _check_local(base)
+    with _quiet_unless_terminal(), _told_in_one_line(base):
+        from transformers import AutoTokenizer
+
+        spelled = adapter.is_file() and (Path(name) / "tokenizer_config.json").is_file()
+        tokenizer = AutoTokenizer.from_pretrained(name if spelled else base, padding_side="left")
+    _check_template(tokenizer, name)
+    return tokenizer
 
 
 def _base_of(adapter: Path) -> str:

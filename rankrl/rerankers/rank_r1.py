@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rankrl.contracts import Steps
 from rankrl.errors import ConfigError
@@ -78,6 +79,9 @@ class RankR1:
     Raises:
         ConfigError: a field is out of its range.
     """
+
+    recipe: ClassVar[tuple[str, ...]] = ("success",)
+    """The rewards of the paper: the exact label, nothing else."""
 
     num_child: int = MAX_CHILDREN
     k: int = 10

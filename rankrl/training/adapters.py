@@ -41,6 +41,19 @@ def peft_config(spec: str, *, rank: int, alpha: int, beta: float) -> Any | None:
     return config
 
 
+def policy_of(model: str, config: Any | None) -> tuple[Any, Any | None]:
+    """(model to give the trainer, PEFT configuration to wrap it with).
+
+    A folder with an adapter is loaded with it, and the adapter is trained further, so no new one is wrapped around;
+    anything else is left to TRL to load by name, in the dtype that its `model_init_kwargs` ask for (float32).
+    """
+    if not (Path(model) / "adapter_config.json").is_file():
+        return model, config
+    from peft import AutoPeftModelForCausalLM
+
+    return AutoPeftModelForCausalLM.from_pretrained(model, is_trainable=True), None
+
+
 def _from_file(path: Path) -> Any:
     from peft import PEFT_TYPE_TO_CONFIG_MAPPING
 

@@ -25,7 +25,9 @@ class PolicyConfig(GRPOConfig):  # type: ignore[misc]  # trl carries no types
             "Shapers such as unlikeliness scale that sum. Default: the reranker's own"
         },
     )
-    reranker: str = field(default="rank_r1", metadata={"help": "whose prompt and parser are trained (rankrl list rerankers)"})
+    reranker: str = field(
+        default="rank_r1", metadata={"help": "whose prompt and parser are trained (rankrl list rerankers)"}
+    )
     reranker_options: list[str] = field(
         default_factory=list, metadata={"help": "fields of the reranker: name=value, e.g. num_child=3 template=brief"}
     )
@@ -34,8 +36,12 @@ class PolicyConfig(GRPOConfig):  # type: ignore[misc]  # trl carries no types
     first_stage: str | None = field(
         default=None, metadata={"help": "TREC run with the candidates of these topics; default: BM25 is run"}
     )
-    depth: int = field(default=100, metadata={"help": "candidates of the first stage that other passages are drawn from"})
-    listing_size: int = field(default=20, metadata={"help": "passages in a training prompt: one relevant, the others drawn"})
+    depth: int = field(
+        default=100, metadata={"help": "candidates of the first stage that other passages are drawn from"}
+    )
+    listing_size: int = field(
+        default=20, metadata={"help": "passages in a training prompt: one relevant, the others drawn"}
+    )
     held_out_topics: int = field(
         default=50, metadata={"help": "topics kept for evaluation; none of their relevant documents is trained on"}
     )
@@ -52,11 +58,17 @@ class PolicyConfig(GRPOConfig):  # type: ignore[misc]  # trl carries no types
 
         if not torch.cuda.is_available():
             self.use_cpu = True
-            self.bf16 = bool(self.bf16)
+            self.bf16: bool | None = bool(getattr(self, "bf16", None))
             self.gradient_checkpointing = bool(self.gradient_checkpointing)
         elif self.gradient_checkpointing is None:
             self.gradient_checkpointing = True
         super().__post_init__()
-        for name, least in (("depth", 1), ("listing_size", 2), ("held_out_topics", 0), ("held_out_depth", 1), ("lora_r", 1)):
+        for name, least in (
+            ("depth", 1),
+            ("listing_size", 2),
+            ("held_out_topics", 0),
+            ("held_out_depth", 1),
+            ("lora_r", 1),
+        ):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")

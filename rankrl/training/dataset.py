@@ -24,7 +24,9 @@ def split_by_document(qrels: Qrels, held_out: int, *, seed: int) -> tuple[list[s
     relevant = {qid: {d for d, grade in judged.items() if grade > 0} for qid, judged in qrels.items()}
     relevant = {qid: docids for qid, docids in relevant.items() if docids}
     if not 0 <= held_out < len(relevant):
-        raise ConfigError(f"held_out_topics must lie in 0..{len(relevant) - 1} (topics with a relevant one), got {held_out}")
+        raise ConfigError(
+            f"held_out_topics must lie in 0..{len(relevant) - 1} (topics with a relevant one), got {held_out}"
+        )
     groups = _sharing(relevant)
     random.Random(f"held out:{seed}").shuffle(groups)
     chosen: set[str] = set()

@@ -45,9 +45,12 @@ class HeldOut:
         pairs = zip(mine, rankings, strict=True)
         scores = gather_object([ndcg(r.docids(listing), self.qrels[listing.query.qid]) for listing, r in pairs])
         calls, cut = (sum(gather_object([n])) for n in (ledger.cost.calls, ledger.cost.truncated))
-        return {"ndcg@10": self._mean(scores), "first_stage_ndcg@10": self.first_stage(), "cut_answers": cut / max(calls, 1)}
+        return {
+            "ndcg@10": self._mean(scores),
+            "first_stage_ndcg@10": self.first_stage(),
+            "cut_answers": cut / max(calls, 1),
+        }
 
     @staticmethod
     def _mean(values: Sequence[float]) -> float:
         return sum(values) / len(values) if values else 0.0
-

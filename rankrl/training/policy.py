@@ -45,6 +45,8 @@ class RankPolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # trl carries no ty
         ConfigError: TRL is another than the one we know; a combination that makes no sense (the reason is given).
     """
 
+    control: Any
+
     def __init__(
         self,
         model: Any,
@@ -166,7 +168,9 @@ class RankPolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # trl carries no ty
             resume_from_checkpoint = last_complete_checkpoint(self.args.output_dir)
         if resume_from_checkpoint:
             restore(self, Path(resume_from_checkpoint))
-        return super().train(resume_from_checkpoint=str(resume_from_checkpoint) if resume_from_checkpoint else None, **kwargs)
+        return super().train(
+            resume_from_checkpoint=str(resume_from_checkpoint) if resume_from_checkpoint else None, **kwargs
+        )
 
 
 def _refuse_nonsense(args: GRPOConfig, scored: Sequence[WeightedReward], shapers: Sequence[WeightedReward]) -> None:

@@ -32,10 +32,16 @@ class WeightedReward:
 
     @property
     def kind(self) -> Kind:
-        """"rollout" scores one answer, "group" compares the answers of one prompt, "shaper" changes their summed rewards."""
+        """ "rollout" scores one answer, "group" compares the answers of one prompt, "shaper" changes their summed rewards."""
         if is_shaper(self.function):
             return "shaper"
         return "group" if is_over_group(self.function) else "rollout"
+
+    def described(self) -> str:
+        """The specification that gives this reward again."""
+        options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+        weight = "" if self.kind == "shaper" else f"={self.weight:g}"
+        return f"{self.name}({options}){weight}" if options else f"{self.name}{weight}"
 
     def bound(self) -> Callable[..., Any]:
         """The function with its options filled in."""
@@ -61,7 +67,9 @@ def parse_reward(spec: str) -> WeightedReward:
         if accepted is not None and option not in accepted:
             raise unknown_name(f"option of reward {name!r}", option, accepted)
     if reward.kind == "shaper" and found["weight"] is not None:
-        raise ConfigError(f"{spec!r}: {name} scales the sum of the other rewards, so it takes no weight; write {name!r}")
+        raise ConfigError(
+            f"{spec!r}: {name} scales the sum of the other rewards, so it takes no weight; write {name!r}"
+        )
     return reward
 
 
@@ -106,7 +114,9 @@ def parse_rewards(specs: Sequence[str], *, default: Sequence[str] = ("ndcg",)) -
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"rewards named twice: {', '.join(twice)}; give each once")
     if not any(reward.weight for reward in rewards if reward.kind != "shaper"):
-        raise ConfigError(f"every reward has weight 0 ({', '.join(specs)}): nothing would be trained; give one a weight")
+        raise ConfigError(
+            f"every reward has weight 0 ({', '.join(specs)}): nothing would be trained; give one a weight"
+        )
     return rewards
 
 
@@ -164,7 +174,9 @@ class TrlReward:
         if self._reward.kind != "rollout":
             return [None] * len(prompts)
         if missing := [name for name in ROW_COLUMNS if name not in columns]:
-            raise ConfigError(f"the dataset lacks the columns {', '.join(missing)}; build it with rankrl.training.dataset")
+            raise ConfigError(
+                f"the dataset lacks the columns {', '.join(missing)}; build it with rankrl.training.dataset"
+            )
         rows = [{name: columns[name][i] for name in ROW_COLUMNS} for i in range(len(prompts))]
         rollouts = rollouts_of(rows, completions, completion_ids, self._reranker, end_ids=self._end_ids)
         score = self._reward.bound()
@@ -188,7 +200,9 @@ def checked(name: str, value: float | None) -> float | None:
         return None
     if isinstance(value, (int, float)) and math.isfinite(value):
         return float(value)
-    raise ConfigError(f"reward {name!r} returned {value!r}; it must return a finite number, or None for 'does not apply'")
+    raise ConfigError(
+        f"reward {name!r} returned {value!r}; it must return a finite number, or None for 'does not apply'"
+    )
 
 
 def as_trl_reward(
@@ -203,7 +217,9 @@ def as_trl_reward(
     """
     if is_over_group(function):
         name = getattr(function, "__name__", repr(function))
-        raise ConfigError(f"{name} compares the answers of a prompt, which stock TRL rewards cannot do; use RankPolicyTrainer")
+        raise ConfigError(
+            f"{name} compares the answers of a prompt, which stock TRL rewards cannot do; use RankPolicyTrainer"
+        )
     if reranker is None:
         from rankrl.rerankers.rank_r1 import RankR1
 
