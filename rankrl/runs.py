@@ -22,7 +22,10 @@ from rankrl.files import atomic_writer, open_text
 from rankrl.types import Qrels, Run, repeated
 
 _BLANKS = " \t\r\n\f\v"  # C's isspace; Python's str.split() would also cut docids at U+00A0 or U+3000
+_BLANK = re.compile("[ \t\r\n\f\v]")
 _FIELD = re.compile(r"[^ \t\r\n\f\v]+")
+_UNFIT_WITH_SPACES = re.compile("[\t\r\n\0\ud800-\udfff]")  # the last range: lone surrogates, which UTF-8 cannot hold
+_UNFIT = re.compile("[ \t\r\n\f\v\0\ud800-\udfff]")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _RUN_LINE = "6 fields (qid Q0 docid rank score tag)"
 _QRELS_LINE = "4 fields (qid 0 docid grade) or 3 separated by tabs (qid docid grade)"
@@ -222,7 +225,7 @@ def write_qrels(path: str | Path, qrels: Qrels) -> None:
 
 
 def _gap(docids: Iterable[str]) -> str:
-    return "\t" if any(blank in docid for docid in docids for blank in _BLANKS) else " "
+    return "\t" if any(_BLANK.search(docid) for docid in docids) else " "
 
 
 def _check_qid(qid: str) -> None:
@@ -233,9 +236,7 @@ def _check_qid(qid: str) -> None:
 
 def _check_id(text: str, what: str, *, spaces: bool) -> None:
     """Refuse an id that would not come back from a file as it went in."""
-    unfit = "\t\r\n\0" if spaces else _BLANKS + "\0"
-    lone_surrogate = any("\ud800" <= c <= "\udfff" for c in text)
-    if not text or text != text.strip(_BLANKS) or any(c in text for c in unfit) or lone_surrogate:
+    if not text or text != text.strip(_BLANKS) or (_UNFIT_WITH_SPACES if spaces else _UNFIT).search(text):
         forbidden = "tabs, line breaks" if spaces else "white space"
         limits = f"it may not be empty or hold {forbidden}, NUL or lone surrogates"
         raise DataError(f"{what} {text!r} cannot be written to a TREC file: {limits}")
