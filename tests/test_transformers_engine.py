@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
+import random
 import shutil
+import time
 import warnings
 
 import pytest
@@ -155,7 +157,7 @@ def test_an_adapter_without_its_base_says_where_the_base_should_be(tmp_path):
     [
         ("./nowhere", "no model at ./nowhere: give a folder with config.json, or a name"),
         ("OUT/", "no model at OUT/: give a folder"),
-        ("nobody/nothing", "there is no such folder, and from the Hugging Face hub: the hub is switched off"),
+        ("nobody/nothing", "there is no such folder, and the Hugging Face hub is switched off"),
         (".", "neither config.json nor adapter_config.json"),
         ("a-file", "it is a file"),
     ],
@@ -165,6 +167,16 @@ def test_a_model_that_is_not_there_is_said_so(tmp_path, monkeypatch, name, messa
     (tmp_path / "a-file").touch()
     with pytest.raises(DataError, match=message):
         engine_of(name)
+
+
+def test_a_hub_that_cannot_be_reached_is_said_at_once(monkeypatch):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    start_s = time.monotonic()
+    with pytest.raises(DataError, match=r"no model 'nobody/nothing': .* the Hugging Face hub cannot be reached"):
+        engine_of("nobody/nothing")
+    assert time.monotonic() - start_s < 5
 
 
 def test_damaged_weights_are_a_data_error(tiny_model_dir, tmp_path):
@@ -210,6 +222,24 @@ def test_a_clipped_text_is_the_beginning_of_the_text_and_short_enough(engine, te
     if clipped != text:
         length = len(engine.tokenizer(clipped, add_special_tokens=False).input_ids)
         assert length <= max_tokens + 3  # a character of up to 4 bytes is kept whole
+
+
+def test_a_long_text_is_cut_where_reading_all_of_it_would_cut_it(engine):
+    for seed in range(40):
+        text = " ".join(random.Random(seed).choices([*WORDS, "x" * 90, "é", "日本語", "…"], k=300))
+        for max_tokens in (1, 7, 32):
+            assert engine.clip(text, max_tokens) == engine.clip._clipped(text, max_tokens)
+
+
+def test_a_borrowed_model_is_given_back_as_it_was(engine, tiny_model_dir):
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model_dir).train()
+    model.generation_config.top_k, model.generation_config.do_sample = 7, True
+    before = model.generation_config
+    with TransformersEngine.borrowed(model, engine.tokenizer, max_new_tokens=24) as borrowed:
+        assert borrowed.generate(REQUESTS) == engine.generate(REQUESTS)
+    assert model.generation_config is before and model.training
 
 
 def test_a_clip_can_be_sent_to_another_process(engine):

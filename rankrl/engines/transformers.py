@@ -31,6 +31,14 @@ class TokenClip:
         return self._cached(text, max_tokens)
 
     def _clip(self, text: str, max_tokens: int) -> str:
+        start = text[
+            : 12 * max_tokens + 64
+        ]  # far more than max_tokens tokens, nearly always: the rest need not be read
+        if len(start) < len(text) and len(cut := self._clipped(start, max_tokens)) + 64 <= len(start):
+            return cut
+        return self._clipped(text, max_tokens)
+
+    def _clipped(self, text: str, max_tokens: int) -> str:
         fast = bool(getattr(self.tokenizer, "is_fast", False))
         encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=fast, verbose=False)
         token_ids = encoded["input_ids"]
@@ -266,7 +274,7 @@ def _loaded(name: str, device: str, dtype: str) -> tuple[Any, Any]:
     with _quiet_unless_terminal(), _told_in_one_line(base):
         from transformers import AutoModelForCausalLM
 
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=chosen)
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=chosen, local_files_only=_without_hub(base))
         if adapter.is_file():
             from peft import PeftModel
 
@@ -292,7 +300,9 @@ def load_tokenizer(name: str) -> Any:
         from transformers import AutoTokenizer
 
         spelled = adapter.is_file() and (Path(name) / "tokenizer_config.json").is_file()
-        tokenizer = AutoTokenizer.from_pretrained(name if spelled else base, padding_side="left")
+        tokenizer = AutoTokenizer.from_pretrained(
+            name if spelled else base, padding_side="left", local_files_only=_without_hub(base)
+        )
     _check_template(tokenizer, name)
     return tokenizer
 
@@ -317,6 +327,30 @@ def _base_of(adapter: Path) -> str:
 
 def _looks_local(name: str) -> bool:
     return Path(name).is_absolute() or name.startswith(".") or name.endswith(("/", os.sep)) or name.count("/") > 1
+
+
+def _no_hub(timeout_s: float = 5.0) -> str:
+    """Why the Hugging Face hub cannot be asked, "" when it can; its client would try for most of a minute to find out."""
+    import socket
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies
+
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+        return "is switched off (HF_HUB_OFFLINE)"
+    if getproxies():  # what can be reached is the proxy's to say
+        return ""
+    endpoint = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    port = endpoint.port or (80 if endpoint.scheme == "http" else 443)
+    try:
+        socket.create_connection((endpoint.hostname or "", port), timeout=timeout_s).close()
+    except OSError:
+        return "cannot be reached"
+    return ""
+
+
+def _without_hub(name: str) -> bool:
+    """True when only local files can be had: a folder, or a name that has to be in the cache."""
+    return Path(name).is_dir() or bool(_no_hub())
 
 
 def _check_local(name: str) -> None:
@@ -352,9 +386,8 @@ def _told_in_one_line(name: str) -> Iterator[None]:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if Path(name).is_dir():
             raise DataError(f"the model in {name} cannot be loaded: {first}") from error
-        offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
-        why = "the hub is switched off (HF_HUB_OFFLINE) and it is not in the cache" if offline else first
-        raise DataError(f"no model {name!r}: there is no such folder, and from the Hugging Face hub: {why}") from error
+        hub = f"{why} and it is not in the cache" if (why := _no_hub()) else f"says: {first}"
+        raise DataError(f"no model {name!r}: there is no such folder, and the Hugging Face hub {hub}") from error
 
 
 @contextmanager
