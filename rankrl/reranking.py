@@ -204,11 +204,10 @@ def load_reranker(
     for option in options:
         if option not in fields_known | engine_known:
             raise unknown_name(f"option of {name}", option, fields_known | engine_known)
-    if (found := read_reranker_card(model) if card and model is not None else None) is not None:
-        _check_card(found, name, part)
-        usable = {option: value for option, value in found.engine_options.items() if option in engine_known}
-        options = {**found.options, **usable, **options}
-    reranker = part(**{option: value for option, value in options.items() if option in fields_known})
+    own = {option: value for option, value in options.items() if option in fields_known}
+    reranker = build_reranker(name, own, model=model if card else None)
+    if card and model is not None and (found := read_reranker_card(model)) is not None:
+        options = {**found.engine_options, **options}
     if make is None:
         answering: Any = engine
     elif model is None:

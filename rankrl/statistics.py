@@ -24,7 +24,7 @@ def paired_t(differences: Sequence[float]) -> tuple[float, float]:
     Raises:
         ValueError: no differences, or one that is not finite.
     """
-    from scipy import stats  # type: ignore[import-untyped]
+    from scipy import stats
 
     d = _checked(differences)
     if len(d) < 2 or not d.any():

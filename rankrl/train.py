@@ -63,16 +63,31 @@ def train(config: PolicyConfig) -> RankPolicyTrainer:
     Raises:
         RankRLError: a name, a file or a combination of settings cannot be used.
     """
+    resume = _checkpoint(config)
     trainer, facts = build(config)
     if trainer.is_world_process_zero():
         _write_json(config, "run.json", {**_provenance(config), **facts})
-    resume = config.resume_from_checkpoint
-    trainer.train(resume_from_checkpoint=str(resume).lower() in ("true", "1") or resume)
-    if config.held_out_topics:
+    trainer.train(resume_from_checkpoint=resume)
+    if config.held_out_topics and not _just_evaluated(trainer):
         trainer.evaluate()
     trainer.save_model(config.output_dir)
     trainer.save_state()
     return trainer
+
+
+def _checkpoint(config: PolicyConfig) -> Path | None:
+    """The checkpoint to go on from: the folder given, or for "true" the newest complete one; None to start afresh."""
+    from rankrl.training.checkpoints import last_complete_checkpoint
+
+    asked = config.resume_from_checkpoint
+    if asked is None or str(asked).lower() == "false":
+        return None
+    return last_complete_checkpoint(config.output_dir) if str(asked).lower() == "true" else Path(asked)
+
+
+def _just_evaluated(trainer: RankPolicyTrainer) -> bool:
+    state = trainer.state
+    return any(entry["step"] == state.global_step and "eval_ndcg@10" in entry for entry in state.log_history)
 
 
 def build(config: PolicyConfig) -> tuple[RankPolicyTrainer, dict[str, Any]]:
@@ -88,6 +103,8 @@ def build(config: PolicyConfig) -> tuple[RankPolicyTrainer, dict[str, Any]]:
 
     if not config.model:
         raise ConfigError("no model: give --model with a folder or a hub name")
+    if Path(config.model).is_dir():  # an adapter remembers its base by this name, and may be used from another folder
+        config.model = str(Path(config.model).resolve())
     peft = peft_config(config.peft, rank=config.lora_r, alpha=2 * config.lora_r, beta=config.beta)
     plain = build_reranker(config.reranker, read_options(config.reranker_options), model=config.model)
     recipe = getattr(plain, "recipe", ("ndcg",))

@@ -22,7 +22,14 @@ ROOMS = [
 ]  # fmt: skip
 """Room 0 is the vocabulary, 1 the pure room, 2 the shelves, 3 the shell, 4 where everything meets."""
 
-APART = [{"rankrl.rl"}, {"rankrl.parsing"}, {"rankrl.metrics"}, {"rankrl.statistics"}, {"rankrl.runs"}, {"rankrl.strategies"}]
+APART = [
+    {"rankrl.rl"},
+    {"rankrl.parsing"},
+    {"rankrl.metrics"},
+    {"rankrl.statistics"},
+    {"rankrl.runs"},
+    {"rankrl.strategies"},
+]
 """Parts of the pure room that never import each other."""
 
 SHELVES = ("rankrl.rerankers", "rankrl.allocators", "rewards", "retrieval")
@@ -125,7 +132,14 @@ def test_there_is_no_circle_of_top_level_imports():
 
 
 def test_private_names_of_trl_appear_in_one_module_and_the_two_overrides():
-    private = {"_metrics", "_logs", "_buffered_inputs", "_step", "_get_per_token_logps_and_entropies", "_prepare_inputs"}
+    private = {
+        "_metrics",
+        "_logs",
+        "_buffered_inputs",
+        "_step",
+        "_get_per_token_logps_and_entropies",
+        "_prepare_inputs",
+    }
     for module, path in modules():
         if module != "rankrl.training._trl_compat":
             found = {n.attr for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute)} & private

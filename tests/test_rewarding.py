@@ -53,7 +53,9 @@ def test_shapers_alone_get_the_default_reward():
     assert [r.name for r in parse_rewards(["unlikeliness", "ndcg"], default=["success"])] == ["unlikeliness", "ndcg"]
 
 
-@pytest.mark.parametrize(("specs", "message"), [(["ndcg", "ndcg=2"], "twice"), (["ndcg=0", "well_formed=0"], "weight 0")])
+@pytest.mark.parametrize(
+    ("specs", "message"), [(["ndcg", "ndcg=2"], "twice"), (["ndcg=0", "well_formed=0"], "weight 0")]
+)
 def test_reward_lists_that_make_no_sense(specs, message):
     with pytest.raises(ConfigError, match=message):
         parse_rewards(specs)

@@ -59,7 +59,9 @@ def test_values_by_hand():
     assert lookup("success", "rewards")(third, GRADES, k=3) == 1.0
     assert lookup("recall", "rewards")(third, GRADES, k=3) == 0.5
     assert lookup("average_precision", "rewards")(third, GRADES) == (1 / 3 + 2 / 4) / 2
-    assert lookup("ndcg", "rewards")(third, GRADES) == pytest.approx((2 / 2 + 1 / 2.321928) / (2 + 1 / 1.584963), abs=1e-6)
+    assert lookup("ndcg", "rewards")(third, GRADES) == pytest.approx(
+        (2 / 2 + 1 / 2.321928) / (2 + 1 / 1.584963), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,8 @@ def test_success_is_rank_r1s_exact_label_reward(text, value):
 
 
 @pytest.mark.parametrize(
-    "text", ["[3] > [1] > [2]", "[3] > [3] > [1] > [2] > [4]", "[3] > [1] > [2] > [4] > [9]", "[0] > [3] > [1] > [2] > [4]"]
+    "text",
+    ["[3] > [1] > [2]", "[3] > [3] > [1] > [2] > [4]", "[3] > [1] > [2] > [4] > [9]", "[0] > [3] > [1] > [2] > [4]"],
 )
 def test_holes_of_others_duplicates_foreign_and_missing_labels_are_charged(text):
     assert lookup("ndcg", "rewards")(listwise(text), GRADES) == 0.0

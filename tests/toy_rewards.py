@@ -26,3 +26,8 @@ def longest(group):
     """1 for the longest answer of the group, else 0."""
     most = max(len(r.text) for r in group.rollouts)
     return [float(len(r.text) == most) for r in group.rollouts]
+
+
+def mostly_vowels(rollout, judgments):
+    """1 when more than 40 % of the answer's characters are vowels, else 0."""
+    return float(vowels(rollout, judgments) > 0.4)

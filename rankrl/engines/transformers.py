@@ -3,53 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from rankrl.engines._loading import TokenClip, check_template, load_model, load_tokenizer, usable_device
 from rankrl.errors import ConfigError, DataError
-from rankrl.files import open_text
 from rankrl.types import Answer, Messages
 
-
-class TokenClip:
-    """A function (text, max_tokens) -> the longest beginning of `text` that has at most `max_tokens` tokens.
-
-    The text is cut, never re-spelled. A character that several tokens share is kept whole.
-    """
-
-    def __init__(self, tokenizer: Any, *, cache_size: int = 65_536) -> None:
-        self.tokenizer = tokenizer
-        self._cached = lru_cache(maxsize=cache_size)(self._clip)
-
-    def __call__(self, text: str, max_tokens: int) -> str:
-        return self._cached(text, max_tokens)
-
-    def _clip(self, text: str, max_tokens: int) -> str:
-        start = text[
-            : 12 * max_tokens + 64
-        ]  # far more than max_tokens tokens, nearly always: the rest need not be read
-        if len(start) < len(text) and len(cut := self._clipped(start, max_tokens)) + 64 <= len(start):
-            return cut
-        return self._clipped(text, max_tokens)
-
-    def _clipped(self, text: str, max_tokens: int) -> str:
-        fast = bool(getattr(self.tokenizer, "is_fast", False))
-        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=fast, verbose=False)
-        token_ids = encoded["input_ids"]
-        if len(token_ids) <= max_tokens:
-            return text
-        if fast:
-            return text[: encoded["offset_mapping"][max_tokens - 1][1]]
-        return str(self.tokenizer.decode(token_ids[:max_tokens], clean_up_tokenization_spaces=False))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.tokenizer,))
+__all__ = ["TokenClip", "TransformersEngine", "load_tokenizer"]
 
 
 class TransformersEngine:
@@ -92,7 +57,7 @@ class TransformersEngine:
         self.max_new_tokens, self.temperature, self.seed = max_new_tokens, float(temperature), seed
         self.batch_size, self.batch_tokens, self.on_batch = batch_size, batch_tokens, on_batch
         self.name = str(Path(model).expanduser() if str(model).startswith("~") else model)
-        self._use(*_loaded(self.name, _device(device), dtype))
+        self._use(*load_model(self.name, usable_device(device), dtype))
 
     @classmethod
     @contextmanager
@@ -119,7 +84,7 @@ class TransformersEngine:
     def _use(self, model: Any, tokenizer: Any) -> None:
         """Answer with this model, and read off it what generation has to know."""
         self.model, self.tokenizer = model, tokenizer
-        _check_template(tokenizer, self.name)
+        check_template(tokenizer, self.name)
         self.clip = TokenClip(self.tokenizer)
         self.context = int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 0) or sys.maxsize)
         ends = {self.tokenizer.eos_token_id, *_as_ids(self.model.generation_config.eos_token_id)} - {None}
@@ -250,156 +215,3 @@ def _seeds(seed: int, texts: Sequence[str]) -> list[int]:
 
 def _as_ids(ids: int | Sequence[int] | None) -> list[int]:
     return [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
-    return name
-
-
-def _loaded(name: str, device: str, dtype: str) -> tuple[Any, Any]:
-    """Model in evaluation mode and its tokenizer."""
-    adapter = Path(name) / "adapter_config.json"
-    base = _base_of(adapter) if adapter.is_file() else name
-    _check_local(base)
-    chosen = _dtype(dtype, device)
-    tokenizer = load_tokenizer(name)
-    with _quiet_unless_terminal(), _told_in_one_line(base):
-        from transformers import AutoModelForCausalLM
-
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=chosen, local_files_only=_without_hub(base))
-        if adapter.is_file():
-            from peft import PeftModel
-
-            model = PeftModel.from_pretrained(model, name)
-    return model.to(device).eval(), tokenizer
-
-
-def _check_template(tokenizer: Any, name: str) -> None:
-    if not tokenizer.chat_template:
-        raise ConfigError(f"the tokenizer of {name} has no chat template; use an instruct model, or add one")
-
-
-def load_tokenizer(name: str) -> Any:
-    """The tokenizer of a model or adapter folder or hub name, padding on the left as generation needs it.
-
-    Raises:
-        DataError: no model there. ConfigError: a tokenizer without chat template.
-    """
-    adapter = Path(name) / "adapter_config.json"
-    base = _base_of(adapter) if adapter.is_file() else name
-    _check_local(base)
-    with _quiet_unless_terminal(), _told_in_one_line(base):
-        from transformers import AutoTokenizer
-
-        spelled = adapter.is_file() and (Path(name) / "tokenizer_config.json").is_file()
-        tokenizer = AutoTokenizer.from_pretrained(
-            name if spelled else base, padding_side="left", local_files_only=_without_hub(base)
-        )
-    _check_template(tokenizer, name)
-    return tokenizer
-
-
-def _base_of(adapter: Path) -> str:
-    """The model that a PEFT adapter stands on; a relative path counts from here, else from the adapter's folder."""
-    import json
-
-    with open_text(adapter, what="adapter config") as file:
-        try:
-            base = json.load(file)["base_model_name_or_path"]
-        except (ValueError, KeyError, TypeError):
-            raise DataError(f"{adapter} names no base_model_name_or_path; it is not a PEFT adapter") from None
-    if not Path(base).is_dir() and (beside := adapter.parent / base).is_dir():
-        return str(beside)
-    if not Path(base).is_dir() and _looks_local(base):
-        raise DataError(
-            f"{adapter.parent} is an adapter for the model in {base}, which is not there; put it back there"
-        )
-    return str(base)
-
-
-def _looks_local(name: str) -> bool:
-    return Path(name).is_absolute() or name.startswith(".") or name.endswith(("/", os.sep)) or name.count("/") > 1
-
-
-def _no_hub(timeout_s: float = 5.0) -> str:
-    """Why the Hugging Face hub cannot be asked, "" when it can; its client would try for most of a minute to find out."""
-    import socket
-    from urllib.parse import urlsplit
-    from urllib.request import getproxies
-
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
-        return "is switched off (HF_HUB_OFFLINE)"
-    if getproxies():  # what can be reached is the proxy's to say
-        return ""
-    endpoint = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
-    port = endpoint.port or (80 if endpoint.scheme == "http" else 443)
-    try:
-        socket.create_connection((endpoint.hostname or "", port), timeout=timeout_s).close()
-    except OSError:
-        return "cannot be reached"
-    return ""
-
-
-def _without_hub(name: str) -> bool:
-    """True when only local files can be had: a folder, or a name that has to be in the cache."""
-    return Path(name).is_dir() or bool(_no_hub())
-
-
-def _check_local(name: str) -> None:
-    folder = Path(name)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise DataError(f"no model in {name}: the folder has neither config.json nor adapter_config.json")
-    elif folder.exists():
-        raise DataError(f"no model at {name}: it is a file; give the folder that has config.json")
-    elif _looks_local(name):
-        raise DataError(f"no model at {name}: give a folder with config.json, or a name on the Hugging Face hub")
-
-
-def _dtype(name: str, device: str) -> Any:
-    import torch
-
-    if name == "auto":
-        return torch.float32 if device == "cpu" else "auto"
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name not in known:
-        raise ConfigError(f"dtype must be auto, {', '.join(known)}, got {name!r}")
-    return known[name]
-
-
-@contextmanager
-def _told_in_one_line(name: str) -> Iterator[None]:
-    """Turns what the loaders raise about a missing or broken model into a DataError."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, ValueError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if Path(name).is_dir():
-            raise DataError(f"the model in {name} cannot be loaded: {first}") from error
-        hub = f"{why} and it is not in the cache" if (why := _no_hub()) else f"says: {first}"
-        raise DataError(f"no model {name!r}: there is no such folder, and the Hugging Face hub {hub}") from error
-
-
-@contextmanager
-def _quiet_unless_terminal() -> Iterator[None]:
-    """No progress bars of the loaders in a log file."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    if not sys.stderr.isatty():
-        logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

@@ -56,12 +56,17 @@ class PolicyConfig(GRPOConfig):  # type: ignore[misc]  # trl carries no types
     def __post_init__(self) -> None:
         import torch
 
-        if not torch.cuda.is_available():
+        gpu = torch.cuda.is_available()
+        if not gpu:
             self.use_cpu = True
             self.bf16: bool | None = bool(getattr(self, "bf16", None))
-            self.gradient_checkpointing = bool(self.gradient_checkpointing)
-        elif self.gradient_checkpointing is None:
-            self.gradient_checkpointing = True
+        recompute = gpu if self.gradient_checkpointing is None else self.gradient_checkpointing
+        if hasattr(self, "activation_checkpointing"):  # its name since transformers 5.18, which warns about the old one
+            self.gradient_checkpointing = None
+            if self.activation_checkpointing is None:
+                self.activation_checkpointing: bool | None = recompute
+        else:
+            self.gradient_checkpointing = recompute
         super().__post_init__()
         for name, least in (
             ("depth", 1),

@@ -66,7 +66,11 @@ def stock(tiny_model_dir, folder, functions, seen, **changed):
     model, tokenizer = loaded(tiny_model_dir)
     rewards = [as_trl_reward(function, reranker=RERANKER) for function in functions]
     trainer = Watched(
-        model, rewards, args=settings(folder, **changed), train_dataset=Dataset.from_list(rows()), processing_class=tokenizer
+        model,
+        rewards,
+        args=settings(folder, **changed),
+        train_dataset=Dataset.from_list(rows()),
+        processing_class=tokenizer,
     )
     trainer.train()
     return model.state_dict(), trainer.state.log_history
