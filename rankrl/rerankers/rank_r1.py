@@ -43,7 +43,7 @@ TEMPLATES = {
         ),
         thought="I compare each passage with the query.",
     ),
-    "brief": Template(system="", user="{passages}\nQuery: {query}"),
+    "brief": Template(system="", user="{passages}\nQuery: {query}", thought="match"),
 }
 """Name -> wording. "brief" has no prose at all, for policies too small to read instructions; it has to be trained."""
 

@@ -97,6 +97,27 @@ def completion_logps(trainer: Any, batch: dict[str, Any]) -> Tensor:
     return torch.as_tensor(logps_BT)
 
 
+def completion_scores(
+    trainer: Any, model: Any, input_ids: Tensor, attention_mask: Tensor, T: int, *, rows_at_once: int, entropy: bool
+) -> tuple[Tensor, Tensor | None, None]:
+    """(logps_BT, entropies_BT or None, None), as TRL's own scoring returns them, from the logits of the completions alone.
+
+    Nats, of the temperature-scaled distribution; 0 where the completion is padding. TRL 1.16 scores every position of the
+    prompt too where there is no Triton (its comment gives a compiler's reason, which a CPU does not share).
+    """
+    logps, entropies = [], []
+    for start in range(0, len(input_ids), rows_at_once):
+        ids, mask = input_ids[start : start + rows_at_once], attention_mask[start : start + rows_at_once]
+        with trainer.accelerator.autocast():
+            logits_BTV = model(input_ids=ids, attention_mask=mask, logits_to_keep=T + 1, use_cache=False).logits[:, :-1]
+        log_softmax_BTV = torch.log_softmax(logits_BTV.float() / trainer.temperature, dim=-1)
+        kept_BT = mask[:, -T:]
+        logps.append(log_softmax_BTV.gather(2, ids[:, -T:, None]).squeeze(2) * kept_BT)
+        if entropy:
+            entropies.append(-(log_softmax_BTV.exp() * log_softmax_BTV).sum(-1) * kept_BT)
+    return torch.cat(logps), torch.cat(entropies) if entropy else None, None
+
+
 def generate_every(trainer: Any) -> int:
     """Micro-steps between two generations."""
     return int(trainer.args.steps_per_generation * trainer.num_iterations)

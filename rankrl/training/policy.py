@@ -1,8 +1,9 @@
 """`RankPolicyTrainer`: TRL's GRPO with our rewards, shapers and advantages. The only subclass of a TRL trainer.
 
-It overrides two members of `trl.GRPOTrainer` (why these: `rankrl.training._trl_compat`), copies nothing, and hands pure
+It overrides three members of `trl.GRPOTrainer` (why these: `rankrl.training._trl_compat`), copies nothing, and hands pure
 functions of flat tensors the gathered batch: `_calculate_rewards` keeps the rewards and fills in those that compare a
-group; `_generate_and_score_completions` replaces the advantages. Plain GRPO through it equals TRL's own to the last bit.
+group; `_generate_and_score_completions` replaces the advantages; `_get_per_token_logps_and_entropies` spares a CPU the
+vocabulary at every position of the prompt. Plain GRPO through the first two equals TRL's own to the last bit.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ class RankPolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # trl carries no ty
 
     rewards: what `rankrl.training.rewarding.parse_rewards` returns. reranker: its parser reads the answers; the dataset's
     prompts must be its own. held_out: when given, `evaluate()` reranks those topics instead of sampling from a dataset.
-    Everything else is `trl.GRPOTrainer`'s.
+    score_completions_only: take log-probabilities from the logits of the completion alone; default: where there is no GPU
+    (the same numbers to 1e-6, and a CPU step forty times faster with the demo's prompts and vocabulary). Everything else is
+    `trl.GRPOTrainer`'s.
 
     Raises:
         ConfigError: TRL is another than the one we know; a combination that makes no sense (the reason is given).
@@ -55,10 +58,12 @@ class RankPolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # trl carries no ty
         reranker: Reranker,
         args: GRPOConfig,
         held_out: HeldOut | None = None,
+        score_completions_only: bool | None = None,
         callbacks: Sequence[Any] = (),
         **kwargs: Any,
     ) -> None:
         compat.check_seams()
+        self._score_completions_only = score_completions_only
         self._shapers = [reward for reward in rewards if reward.kind == "shaper"]
         self._scored = [reward for reward in rewards if reward.kind != "shaper"]
         _refuse_nonsense(args, self._scored, self._shapers)
@@ -76,6 +81,28 @@ class RankPolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # trl carries no ty
             **kwargs,
         )
         self.add_callback(SaveRolloutBuffer(self))
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        **others: Any,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        wanted = self._score_completions_only
+        alone = self.accelerator.device.type == "cpu" if wanted is None else wanted
+        if alone and not any(value is not None and value is not False for value in others.values()):
+            rows = batch_size or len(input_ids)
+            return compat.completion_scores(
+                self, model, input_ids, attention_mask, logits_to_keep, rows_at_once=rows, entropy=compute_entropy
+            )
+        scores: tuple[Tensor, Tensor | None, Tensor | None] = super()._get_per_token_logps_and_entropies(
+            model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **others
+        )
+        return scores
 
     def _calculate_rewards(
         self, inputs: list[dict[str, Any]], prompts: list[Any], completions: list[Any], completion_ids_list: list[Any]

@@ -98,6 +98,7 @@ def ours(tiny_model_dir, folder, functions, seen, **changed):
         args=settings(folder, **changed),
         train_dataset=Dataset.from_list(rows()),
         processing_class=tokenizer,
+        score_completions_only=False,
     )
     trainer.train()
     return model.state_dict(), trainer.state.log_history
@@ -180,3 +181,39 @@ def test_our_pure_loss_equals_trls_on_its_own_batch(tiny_model_dir, tmp_path):
     assert len(compared) == 6 * 4 and any(abs(loss) > 1e-3 for _, loss in compared)
     for pure, loss in compared:
         assert pure == pytest.approx(loss, abs=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_scores_of_completions_alone_equal_trls_fused_scores(temperature, tiny_model_dir, tmp_path):
+    from datasets import Dataset
+
+    from rankrl.training.policy import RankPolicyTrainer
+    from rankrl.training.rewarding import WeightedReward
+
+    model, tokenizer = loaded(tiny_model_dir)
+    trainer = RankPolicyTrainer(
+        model,
+        rewards=[WeightedReward("low_tokens", toy_rewards.low_tokens)],
+        reranker=RERANKER,
+        args=settings(tmp_path, temperature=temperature),
+        train_dataset=Dataset.from_list(rows()),
+        processing_class=tokenizer,
+    )
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(3, len(tokenizer), (5, 15), generator=generator)
+    mask = torch.ones_like(ids)
+    for row, (left, right) in enumerate([(0, 0), (4, 0), (0, 3), (7, 5), (2, 1)]):
+        mask[row, :left], mask[row, 15 - right :] = 0, 0
+    scores, gradients = [], []
+    for alone in (False, True):
+        trainer._score_completions_only = alone
+        logps, entropies, _ = trainer._get_per_token_logps_and_entropies(model, ids, mask, 6, 2, True)
+        model.zero_grad()
+        (logps * torch.linspace(-1, 1, 30).view(5, 6)).sum().backward()
+        scores.append((logps.detach(), entropies.detach()))
+        gradients.append({name: p.grad.clone() for name, p in model.named_parameters()})
+    for theirs, ours_alone in zip(*scores, strict=True):
+        torch.testing.assert_close(ours_alone, theirs, atol=1e-5, rtol=1e-5)
+    assert (scores[0][0] == 0).sum() == 9 and scores[0][0].min() < -3
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, atol=1e-5, rtol=1e-4)
