@@ -21,9 +21,13 @@ def atomic_writer(path: str | Path) -> Iterator[IO[str]]:
     Missing parent folders are made. The file is written beside its destination and moved over it in one step, so a
     reader never sees half of it and a failed command leaves what was there before.
     """
-    target = Path(path)
+    target = Path(path).resolve()  # a link stays a link; what it points to is replaced
     if target.is_dir():
-        raise DataError(f"{target} is a folder; give the name of a file to write")
+        raise DataError(f"{path} is a folder; give the name of a file to write")
+    if target.exists() and not target.is_file():  # a pipe or a device such as /dev/null cannot be replaced
+        with target.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
     mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
     handle, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".partial")

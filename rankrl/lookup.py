@@ -20,7 +20,6 @@ SHELVES = {
     "rewards": "rewards",
     "rerankers": "rankrl.rerankers",
     "retrievers": "retrieval",
-    "allocators": "rankrl.allocators",
 }
 """Shelf -> the package whose modules are its parts."""
 

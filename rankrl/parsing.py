@@ -10,7 +10,7 @@ _LABEL = re.compile(r"\[\s*(\d{1,9})\s*\]")
 _TAGGED = re.compile(
     r"\s*<think>(?P<think>.*?)</think>\s*<answer>(?P<answer>[^<]*)</answer>\s*", re.DOTALL | re.IGNORECASE
 )
-_LENIENT = re.compile(r"<think>(?P<think>.*)</think>\s*<answer>(?P<answer>.*?)</answer>", re.DOTALL | re.IGNORECASE)
+_ANSWER = re.compile(r"</think>\s*<answer>(?P<answer>.*?)</answer>", re.DOTALL | re.IGNORECASE)
 
 
 def parse_permutation(text: str, n: int) -> Reading:
@@ -42,11 +42,11 @@ def parse_winner(text: str, n: int) -> Reading:
     a lone label beyond n was given). Deviation: text outside the two blocks is read but reported as `malformed`, so a
     reward can charge for it where the original's `re.search` could not.
     """
-    found = _LENIENT.search(text)
+    found = _last_answer(text)
     if found is None:
         return Reading(Ranking(tuple(range(n))), ParseReport(unreadable=True))
-    reasoning = found["think"].strip()
-    label = re.fullmatch(r"\[(\d{1,9})\]", found["answer"].strip())
+    reasoning, answer = found
+    label = re.fullmatch(r"\[(0|[1-9]\d{0,8})\]", answer, re.ASCII)
     position = int(label.group(1)) - 1 if label else -1
     if not 0 <= position < n:
         report = ParseReport(unreadable=True, out_of_range=int(label is not None))
@@ -54,3 +54,15 @@ def parse_winner(text: str, n: int) -> Reading:
     order = (position, *(i for i in range(n) if i != position))
     malformed = _TAGGED.fullmatch(text) is None
     return Reading(Ranking(order), ParseReport(malformed=malformed), reasoning=reasoning)
+
+
+def _last_answer(text: str) -> tuple[str, str] | None:
+    """(thought, answer) of the last answer block that follows the end of a thought; in time linear in the text."""
+    lowered = text.lower() if text.isascii() else re.sub(r"[A-Z]+", lambda m: m[0].lower(), text)
+    start, closed = lowered.find("<think>"), lowered.rfind("</answer>")
+    end = lowered.rfind("</think>", 0, max(closed, 0))
+    while 0 <= start < end:
+        if found := _ANSWER.match(text, end):
+            return text[start + len("<think>") : end].strip(), found["answer"].strip()
+        end = lowered.rfind("</think>", 0, end)
+    return None

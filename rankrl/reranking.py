@@ -7,6 +7,7 @@ for found in reranker.rerank("who wrote faust?", ["a passage", "another passage"
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 import json
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rankrl import __version__
-from rankrl.contracts import Engine, Reranker, Steps
+from rankrl.contracts import Engine, Reranker
 from rankrl.engines.drive import PromptKey, drive, prompt_key
 from rankrl.engines.ledger import Cost, Ledger
 from rankrl.errors import ConfigError, DataError, unknown_name
@@ -102,51 +103,56 @@ class LoadedReranker:
         on_round(lists finished, prompts in the round) is called after each round of prompts, on_batch(done, prompts in
         the round) after each batch of an engine that reports them, on_call for every prompt that a list has asked.
         """
-        watched = _Watched(self.reranker, self.readings, remember=on_call is not None)
-        engine: Engine = self._ledger if on_call is None else _Telling(self._ledger, watched, on_call)
+        watch = _Watch(self.reranker, self.readings, remember=on_call is not None)
+        engine: Engine = self._ledger if on_call is None else _Telling(self._ledger, watch, on_call)
         with _reporting(self.engine, on_batch):
-            orders = (watched.order(listing) for listing in listings)
+            orders = (watch.reranker.order(listing) for listing in listings)
             return drive(orders, engine, max_live=max_live, on_round=on_round)
 
 
-class _Watched:
-    """A reranker that runs the protocol of `inner` and notes what passes: the lists shown, the status of each reading."""
+class _Watch:
+    """What passed through a reranker: the lists shown per prompt (when asked to remember), the status of each reading."""
 
     def __init__(self, inner: Reranker, readings: Counter[str], *, remember: bool) -> None:
-        self.inner, self.readings = inner, readings
+        self.inner = inner
         self.shown: dict[PromptKey, list[CandidateList]] | None = {} if remember else None
+        self.reranker = self._watched(readings)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
+    def _watched(self, readings: Counter[str]) -> Reranker:
+        """A copy of `inner` whose prompt and parse also tell us; of a subclass of its own, so that its `order` cannot tell."""
+        kind, shown = type(self.inner), self.shown
 
-    def prompt(self, listing: CandidateList) -> Messages:
-        messages = self.inner.prompt(listing)
-        if self.shown is not None:
-            self.shown.setdefault(prompt_key(messages), []).append(listing)
-        return messages
+        def prompt(reranker: Any, listing: CandidateList) -> Messages:
+            messages: Messages = kind.prompt(reranker, listing)
+            if shown is not None:
+                shown.setdefault(prompt_key(messages), []).append(listing)
+            return messages
 
-    def parse(self, text: str, n: int) -> Reading:
-        reading = self.inner.parse(text, n)
-        self.readings[reading.report.status] += 1
-        return reading
+        def parse(reranker: Any, text: str, n: int) -> Reading:
+            reading: Reading = kind.parse(reranker, text, n)
+            readings[reading.report.status] += 1
+            return reading
 
-    def order(self, listing: CandidateList) -> Steps:
-        steps: Steps = type(self.inner).order(self, listing)  # so that it asks through us
-        return steps
+        body = {"__slots__": (), "__module__": kind.__module__, "prompt": prompt, "parse": parse}
+        watched = copy.copy(self.inner)
+        object.__setattr__(
+            watched, "__class__", type(kind.__name__, (kind,), body)
+        )  # frozen dataclasses refuse setattr
+        return watched
 
 
 class _Telling:
     """An engine that tells each call once it is answered; it forgets the lists of a prompt with its answer."""
 
-    def __init__(self, engine: Engine, watched: _Watched, on_call: Callable[[Call], None]) -> None:
-        self.engine, self.watched, self.on_call = engine, watched, on_call
+    def __init__(self, engine: Engine, watch: _Watch, on_call: Callable[[Call], None]) -> None:
+        self.engine, self.watch, self.on_call = engine, watch, on_call
 
     def generate(self, requests: Sequence[Messages]) -> list[Answer]:
         answers = self.engine.generate(requests)
-        shown = self.watched.shown or {}
+        shown = self.watch.shown or {}
         for messages, answer in zip(requests, answers, strict=True):
             for listing in shown.pop(prompt_key(messages), []):
-                self.on_call(Call(listing, answer, self.watched.inner.parse(answer.text, len(listing))))
+                self.on_call(Call(listing, answer, self.watch.inner.parse(answer.text, len(listing))))
         return answers
 
 
@@ -197,10 +203,10 @@ def load_reranker(
             the reranker now builds.
         DataError: no model there.
     """
-    part = lookup(name, "rerankers")
+    part = _part(name)
     make = lookup(_engine_spec(engine), "engines") if isinstance(engine, str) else None
     fields_known = _parameters(part) - {"clip"}
-    engine_known = _parameters(make) - {"model"} if make is not None else set()
+    engine_known = _parameters(make) - {"model", "on_batch"} if make is not None else set()
     for option in options:
         if option not in fields_known | engine_known:
             raise unknown_name(f"option of {name}", option, fields_known | engine_known)
@@ -217,13 +223,21 @@ def load_reranker(
     return LoadedReranker(name, with_clip(reranker, getattr(answering, "clip", None)), answering)
 
 
+def _part(name: str) -> Any:
+    """The class of a reranker, after making sure that it is one."""
+    part = lookup(name, "rerankers")
+    if missing := [method for method in ("prompt", "parse", "order") if not callable(getattr(part, method, None))]:
+        raise ConfigError(f"{name!r} is no reranker: it has no {', '.join(missing)}")
+    return part
+
+
 def build_reranker(name: str, options: Mapping[str, Any], *, model: str | Path | None = None) -> Reranker:
     """The reranker of that name with these fields, for training; the card of `model`, when it has one, gives the defaults.
 
     Raises:
         ConfigError: an unknown name or field; the model was trained with another reranker or other prompts.
     """
-    part = lookup(name, "rerankers")
+    part = _part(name)
     known = _parameters(part) - {"clip"}
     for option in options:
         if option not in known:
@@ -354,7 +368,7 @@ def _check_card(card: RerankerCard, name: str, part: Any) -> None:
     if card.reranker != name and not _same_part(card.reranker, part):
         raise ConfigError(
             f"the model in {card.path.parent} was trained as {card.reranker!r}, not as {name!r}; "
-            f"load it as {card.reranker!r}, or pass card=False to use it anyway"
+            f"load it as {card.reranker!r}, or ignore the card (card=False, --ignore-card)"
         )
     for option in card.options:
         if option not in _parameters(part):
@@ -365,7 +379,7 @@ def _check_card(card: RerankerCard, name: str, part: Any) -> None:
     if prompt_fingerprint(trained) != card.prompt_sha256:
         raise ConfigError(
             f"{name} now builds other prompts than those the model in {card.path.parent} was trained on; "
-            "train again, or pass card=False to use it anyway"
+            "train again, or ignore the card (card=False, --ignore-card)"
         )
 
 

@@ -8,12 +8,13 @@ versions, data, command) and `log.jsonl` (every logged step).
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankrl.errors import ConfigError, RankRLError
+from rankrl.errors import ConfigError, MissingDependencyError, RankRLError
 from rankrl.files import atomic_writer
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RankRLError as error:
         print(f"rankrl.train: error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"rankrl.train: error: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -42,6 +47,7 @@ def parse(argv: Sequence[str]) -> PolicyConfig:
         ConfigError: the file is not there or has settings nobody knows; a value is refused.
     """
     from trl import TrlParser
+    from yaml import YAMLError
 
     from rankrl.training.config import PolicyConfig
 
@@ -52,6 +58,8 @@ def parse(argv: Sequence[str]) -> PolicyConfig:
         (config,) = TrlParser(PolicyConfig, prog="rankrl.train", description=__doc__).parse_args_and_config(arguments)
     except RankRLError:
         raise
+    except YAMLError as error:
+        raise ConfigError(f"{path}: no YAML: {' '.join(str(error).split())}") from error
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return config  # type: ignore[no-any-return]  # trl carries no types
@@ -63,16 +71,46 @@ def train(config: PolicyConfig) -> RankPolicyTrainer:
     Raises:
         RankRLError: a name, a file or a combination of settings cannot be used.
     """
+    check_surroundings(config)
     resume = _checkpoint(config)
     trainer, facts = build(config)
     if trainer.is_world_process_zero():
         _write_json(config, "run.json", {**_provenance(config), **facts})
     trainer.train(resume_from_checkpoint=resume)
-    if config.held_out_topics and not _just_evaluated(trainer):
-        trainer.evaluate()
     trainer.save_model(config.output_dir)
+    if facts["topics"]["held_out"] and not _just_evaluated(trainer):
+        trainer.evaluate()
     trainer.save_state()
     return trainer
+
+
+def check_surroundings(config: PolicyConfig) -> None:
+    """Make sure of what would otherwise fail after the model is loaded: loggers, vLLM, the output folder, evaluation.
+
+    Raises:
+        RankRLError: one of them cannot be used; what to install or change is said.
+    """
+    from importlib.util import find_spec
+
+    for name in config.report_to:
+        if name not in ("none", "all") and find_spec(_LOGGERS.get(name, name)) is None:
+            raise ConfigError(f"report_to {name}: {_LOGGERS.get(name, name)} is not installed: pip install {name}")
+    if config.use_vllm and find_spec("vllm") is None:
+        raise MissingDependencyError("vllm, which use_vllm asks for,", extra="gpu")
+    if str(getattr(config.eval_strategy, "value", config.eval_strategy)) != "no" and not config.held_out_topics:
+        raise ConfigError(
+            "eval_strategy asks for evaluation, but held_out_topics is 0; keep some topics or switch it off"
+        )
+    folder = Path(config.output_dir)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"output_dir {folder} is a file; give a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"output_dir {folder} cannot be written to")
+
+
+_LOGGERS = {"comet_ml": "comet_ml", "azure_ml": "azureml", "neptune": "neptune", "dagshub": "dagshub"}
+"""Logger -> module to look for, where it is not the logger's own name."""
 
 
 def _checkpoint(config: PolicyConfig) -> Path | None:
@@ -82,7 +120,11 @@ def _checkpoint(config: PolicyConfig) -> Path | None:
     asked = config.resume_from_checkpoint
     if asked is None or str(asked).lower() == "false":
         return None
-    return last_complete_checkpoint(config.output_dir) if str(asked).lower() == "true" else Path(asked)
+    if str(asked).lower() == "true":
+        return last_complete_checkpoint(config.output_dir)
+    if not Path(asked).is_dir():
+        raise ConfigError(f"checkpoint not found: {asked}; give its folder, or true for the newest one in output_dir")
+    return Path(asked)
 
 
 def _just_evaluated(trainer: RankPolicyTrainer) -> bool:
@@ -112,7 +154,7 @@ def build(config: PolicyConfig) -> tuple[RankPolicyTrainer, dict[str, Any]]:
     tokenizer = load_tokenizer(config.model)
     reranker = with_clip(plain, TokenClip(tokenizer))
     rows, held_out, facts = _data(config, reranker)
-    model, peft = policy_of(config.model, peft)
+    model, peft = policy_of(config.model, config.peft, peft)
     trainer = RankPolicyTrainer(
         model,
         rewards=rewards,
@@ -128,7 +170,7 @@ def build(config: PolicyConfig) -> tuple[RankPolicyTrainer, dict[str, Any]]:
         processing_class=tokenizer,
         peft_config=peft,
     )
-    return trainer, {**facts, "rewards": [r.described() for r in rewards]}
+    return trainer, {**facts, "rewards": [reward.spec for reward in rewards]}
 
 
 def _data(config: PolicyConfig, reranker: Reranker) -> tuple[list[dict[str, Any]], HeldOut | None, dict[str, Any]]:
@@ -143,6 +185,15 @@ def _data(config: PolicyConfig, reranker: Reranker) -> tuple[list[dict[str, Any]
     collection = load_collection(config.collection)
     qrels = collection.qrels(config.split)
     trained, kept = split_by_document(qrels, config.held_out_topics, seed=config.seed)
+    if config.held_out_topics and not kept:
+        raise ConfigError(
+            f"held_out_topics is {config.held_out_topics}, but every group of topics that share relevant documents is larger; "
+            "keep more, or none"
+        )
+    shown = getattr(reranker, "shown", None)
+    size = config.listing_size or shown or 20
+    if shown is not None and size > shown:
+        raise ConfigError(f"listing_size is {size}, but {config.reranker} shows {shown} passages in a prompt at most")
     queries = {query.qid: query for query in collection.queries(config.split)}
     run, made_by = _first_stage(config, collection, list(queries.values()))
     pools = candidate_lists(collection, run, [queries[qid] for qid in trained], config.depth)
@@ -154,7 +205,7 @@ def _data(config: PolicyConfig, reranker: Reranker) -> tuple[list[dict[str, Any]
         ]
         for qid in trained
     }
-    listings = training_listings(pools, qrels, relevant, size=config.listing_size, seed=config.seed)
+    listings = training_listings(pools, qrels, relevant, size=size, seed=config.seed)
     held_out = None
     if kept:
         kept_lists = candidate_lists(collection, run, [queries[qid] for qid in kept], config.held_out_depth)

@@ -65,11 +65,17 @@ def test_a_missing_file_and_another_word_are_refused(tmp_path):
 
 
 def test_an_adapter_folder_is_trained_further_and_not_wrapped_again(tiny_model_dir, tmp_path):
+    import torch
     from peft import get_peft_model
     from transformers import AutoModelForCausalLM
 
     lora = peft_config("lora", rank=2, alpha=4, beta=0.0)
-    get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model_dir), lora).save_pretrained(tmp_path / "a")
-    model, wrap = policy_of(str(tmp_path / "a"), lora)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model_dir, dtype=torch.bfloat16), lora).save_pretrained(
+        tmp_path / "a"
+    )
+    model, wrap = policy_of(str(tmp_path / "a"), "lora", lora)
     assert wrap is None and any(p.requires_grad for n, p in model.named_parameters() if "lora_A" in n)
-    assert policy_of(str(tiny_model_dir), lora) == (str(tiny_model_dir), lora)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert policy_of(str(tiny_model_dir), "lora", lora) == (str(tiny_model_dir), lora)
+    with pytest.raises(ConfigError, match="drop --peft none"):
+        policy_of(str(tmp_path / "a"), "none", None)

@@ -2,7 +2,9 @@
 
 import gzip
 import lzma
+import os
 import stat
+import threading
 
 import pytest
 
@@ -55,3 +57,19 @@ def test_what_is_not_there_or_a_folder_is_said_with_what_was_looked_for(tmp_path
         open_text(tmp_path, what="run")
     with pytest.raises(DataError, match="is a folder"), atomic_writer(tmp_path):
         pass
+
+
+def test_a_link_stays_a_link_and_a_pipe_stays_a_pipe(tmp_path):
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with atomic_writer(tmp_path / "link") as file:
+        file.write("new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "real").read_text() == "new"
+    os.mkfifo(tmp_path / "pipe")
+    read = []
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_text()))
+    reader.start()
+    with atomic_writer(tmp_path / "pipe") as file:
+        file.write("through")
+    reader.join(timeout=10)
+    assert read == ["through"] and stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rankrl.parsing import parse_permutation, parse_winner
@@ -98,3 +100,34 @@ def test_a_clean_listwise_answer_is_read_back_exactly(labels):
     reading = parse_permutation(" > ".join(f"[{label}]" for label in labels), 12)
     assert reading.ranking.order == tuple(label - 1 for label in labels)
     assert reading.report.clean and reading.report.status == "ok"
+
+
+def test_a_label_with_a_leading_zero_is_not_that_label():
+    assert parse_winner("<think>r</think><answer>[03]</answer>", 5).report.unreadable
+
+
+@pytest.mark.parametrize(
+    "looping", ["<think>", "</think>", "</think><answer>", "<think></think><answer>", "</answer>", "</think> "]
+)
+def test_an_answer_that_loops_is_read_in_no_time(looping):
+    """The greedy pattern that this replaces needed 1.9 s for 8,000 times the first, and four times that for twice as many."""
+    for text in (looping * 60_000, "<think>" + looping * 60_000, looping * 60_000 + "</answer>"):
+        assert len(parse_winner(text, 5).ranking.order) == 5
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            ["<think>", "</think>", "<answer>", "</answer>", "[1]", "[2]", " ", "x", "<ANSWER>", "</Think>"]
+        )
+    )
+)
+def test_the_last_answer_is_the_one_the_greedy_pattern_finds(parts):
+    text = "".join(parts)
+    greedy = re.search(r"<think>(.*)</think>\s*<answer>(.*?)</answer>", text, re.DOTALL | re.IGNORECASE)
+    reading = parse_winner(text, 2)
+    label = re.fullmatch(r"\[([12])\]", greedy[2].strip()) if greedy else None
+    assert reading.report.unreadable == (label is None)
+    if label:
+        assert reading.ranking.order[0] == int(label[1]) - 1 and reading.reasoning == greedy[1].strip()

@@ -12,7 +12,7 @@ from rankrl import load_reranker
 from rankrl.engines.transformers import TransformersEngine
 from rankrl.errors import ConfigError, DataError
 from rankrl.rerankers.rank_r1 import RankR1
-from rankrl.reranking import engine_names, prompt_fingerprint, read_reranker_card, write_reranker_card
+from rankrl.reranking import LoadedReranker, engine_names, prompt_fingerprint, read_reranker_card, write_reranker_card
 from rankrl.types import Answer, Candidate, CandidateList, Query
 
 
@@ -200,3 +200,31 @@ def test_an_option_that_has_gone_is_named_with_the_card(tmp_path):
     path.write_text(json.dumps({**card, "options": {"children": 3}}))
     with pytest.raises(ConfigError, match=r"no option of rank_r1 'children'.*read from .*rankrl\.json"):
         load_reranker("rank_r1", tmp_path, engine=Overlap())
+
+
+class _Asking:
+    """An engine that always chooses the first label."""
+
+    def generate(self, requests):
+        return [Answer("<think>r</think><answer>[1]</answer>") for _ in requests]
+
+
+@dataclass(frozen=True, slots=True)
+class Shy(RankR1):
+    """A user's reranker whose order builds another of its kind and calls its parent's."""
+
+    def order(self, listing):
+        return super(Shy, replace(self, k=1)).order(listing)
+
+
+def test_a_reranker_that_copies_itself_works_in_inference_as_in_training():
+    loaded = LoadedReranker("shy", Shy(num_child=2), _Asking())
+    (ranking,) = loaded.rerank_lists([CandidateList(Query("q", "x"), tuple(Candidate(str(i), "t") for i in range(5)))])
+    assert sorted(ranking.order) == list(range(5))
+    assert loaded.readings["ok"] == loaded.cost.calls > 0
+
+
+@pytest.mark.parametrize("name", ["os:path", "os:getcwd"])
+def test_what_is_no_reranker_is_refused_by_what_it_lacks(name):
+    with pytest.raises(ConfigError, match="is no reranker: it has no prompt, parse, order"):
+        load_reranker(name, engine=_Asking())

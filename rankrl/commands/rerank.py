@@ -43,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--option", action="append", default=[], metavar="KEY=VALUE", help="a field of the reranker; may be repeated"
     )
+    parser.add_argument(
+        "--ignore-card",
+        action="store_true",
+        help="use the model even if it was trained with another reranker or other prompts",
+    )
     parser.add_argument("--explain", metavar="FILE", help="also write every call as a line of JSON")
     engine = parser.add_argument_group("engine (defaults: the model's card, else the engine's own)")
     engine.add_argument("--engine", default="transformers", help="what answers the prompts (default: %(default)s)")
@@ -74,9 +79,11 @@ def run(args: argparse.Namespace) -> int:
         for name in ("batch_size", "max_new_tokens", "temperature", "device", "dtype")
         if (value := getattr(args, name)) is not None
     }
-    loaded = load_reranker(
-        args.reranker, args.model, engine=args.engine, **{**read_options(args.option), **engine_options}
-    )
+    options = read_options(args.option)
+    if taken := sorted({"name", "model", "engine", "card"} & options.keys()):
+        raise ConfigError(f"--option {taken[0]} is no field of a reranker; what else can be set has a flag of its own")
+    options |= engine_options
+    loaded = load_reranker(args.reranker, args.model, engine=args.engine, card=not args.ignore_card, **options)
     started_s = time.monotonic()
     with _explaining(args.explain) as on_call, _progress(len(listings)) as (on_round, on_batch):
         rankings = loaded.rerank_lists(listings, on_round=on_round, on_batch=on_batch, on_call=on_call)

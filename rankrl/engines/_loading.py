@@ -61,7 +61,7 @@ def usable_device(name: str) -> str:
     return name
 
 
-def load_model(name: str, device: str, dtype: str) -> tuple[Any, Any]:
+def load_model(name: str, device: str, dtype: str, *, trainable: bool = False) -> tuple[Any, Any]:
     """(model in evaluation mode on `device`, its tokenizer); an adapter comes with its base."""
     adapter = Path(name) / "adapter_config.json"
     base = _base_of(adapter) if adapter.is_file() else name
@@ -75,7 +75,7 @@ def load_model(name: str, device: str, dtype: str) -> tuple[Any, Any]:
         if adapter.is_file():
             from peft import PeftModel
 
-            model = PeftModel.from_pretrained(model, name)
+            model = PeftModel.from_pretrained(model, name, is_trainable=trainable)
     return model.to(device).eval(), tokenizer
 
 

@@ -14,7 +14,7 @@ from rankrl.engines._loading import TokenClip, check_template, load_model, load_
 from rankrl.errors import ConfigError, DataError
 from rankrl.types import Answer, Messages
 
-__all__ = ["TokenClip", "TransformersEngine", "load_tokenizer"]
+__all__ = ["TokenClip", "TransformersEngine", "load_model", "load_tokenizer"]
 
 
 class TransformersEngine:
@@ -71,14 +71,15 @@ class TransformersEngine:
         engine.name = str(getattr(model.config, "name_or_path", "")) or type(model).__name__
         parts = [model, model.get_base_model()] if hasattr(model, "get_base_model") else [model]
         settings = [part.generation_config for part in parts]
-        was_training, side = model.training, tokenizer.padding_side
+        training, side = [module for module in model.modules() if module.training], tokenizer.padding_side
         try:
             engine._use(model.eval(), tokenizer)
             yield engine
         finally:
             for part, setting in zip(parts, settings, strict=True):
                 part.generation_config = setting
-            model.train(was_training)
+            for module in training:
+                module.training = True
             tokenizer.padding_side = side
 
     def _use(self, model: Any, tokenizer: Any) -> None:
@@ -167,7 +168,7 @@ class TransformersEngine:
             mask[row, width - len(prompt) :] = 1
         device = self.model.device
         noise = [_gumbel_sampler(self.temperature, seeds, device)] if self.temperature else []
-        with torch.inference_mode():
+        with torch.no_grad():  # inference_mode would leave buffers behind that a borrowed model cannot train with
             sequences = self.model.generate(
                 input_ids=padded.to(device),
                 attention_mask=mask.to(device),

@@ -111,6 +111,11 @@ class RankR1:
             if (value := getattr(self, name)) not in accepted:
                 raise ConfigError(f"rank_r1: {name} must be one of {', '.join(map(repr, accepted))}, got {value!r}")
 
+    @property
+    def shown(self) -> int:
+        """How many candidates a prompt shows at most: a parent and its children."""
+        return self.num_child + 1
+
     def prompt(self, listing: CandidateList) -> Messages:
         """The question which of the listed passages, labelled [1]..[n] in list order, is the most relevant."""
         style, template = LABEL_STYLES[self.label_style], TEMPLATES[self.template]

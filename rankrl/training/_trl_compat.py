@@ -1,7 +1,7 @@
 """The only module that touches names TRL keeps private. Each is checked before a trainer is built.
 
-TRL 1.16 offers no hook for advantages, so `RankPolicyTrainer` overrides the members below. They kept their names and
-arguments from 0.25 to 1.16; when one moves, `check_seams` says so in one sentence instead of failing in mid-training.
+TRL 1.16 offers no hook for advantages, so `RankPolicyTrainer` overrides the methods in `_SEAMS` and reads the state in
+`_STATE`. When one moves, `check_seams` or `check_state` says so in one sentence instead of failing in mid-training.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from rankrl.errors import ConfigError
 _SEAMS = {
     "_calculate_rewards": ("inputs", "prompts", "completions", "completion_ids_list"),
     "_generate_and_score_completions": ("inputs",),
-    "_get_per_token_logps_and_entropies": ("model", "input_ids", "attention_mask", "logits_to_keep", "batch_size"),
-    "_prepare_inputs": ("generation_batch",),
-}
+    "_get_per_token_logps_and_entropies": (
+        "model", "input_ids", "attention_mask", "logits_to_keep", "batch_size", "compute_entropy",
+    ),
+}  # fmt: skip
+_STATE = ("_metrics", "_logs", "_step", "_buffered_inputs", "num_generations", "num_generations_eval", "temperature")
 
 
 def check_seams() -> None:
@@ -38,6 +40,20 @@ def check_seams() -> None:
             raise ConfigError(
                 f"trl {trl.__version__}: GRPOTrainer.{name} lacks {', '.join(missing)}; rankrl needs trl>=1.16,<1.17"
             )
+
+
+def check_state(trainer: Any) -> None:
+    """Make sure that a built trainer has the state we read.
+
+    Raises:
+        ConfigError: something is gone.
+    """
+    import trl
+
+    if missing := [name for name in _STATE if not hasattr(trainer, name)]:
+        raise ConfigError(
+            f"trl {trl.__version__}: GRPOTrainer has no {', '.join(missing)}; rankrl needs trl>=1.16,<1.17"
+        )
 
 
 def mode(trainer: Any) -> str:

@@ -41,17 +41,24 @@ def peft_config(spec: str, *, rank: int, alpha: int, beta: float) -> Any | None:
     return config
 
 
-def policy_of(model: str, config: Any | None) -> tuple[Any, Any | None]:
+def policy_of(model: str, peft: str, config: Any | None) -> tuple[Any, Any | None]:
     """(model to give the trainer, PEFT configuration to wrap it with).
 
-    A folder with an adapter is loaded with it, and the adapter is trained further, so no new one is wrapped around;
-    anything else is left to TRL to load by name, in the dtype that its `model_init_kwargs` ask for (float32).
+    A folder with an adapter is loaded with its base, both in float32, and that adapter is trained further; anything else is left
+    to TRL to load by name, in the dtype that its `model_init_kwargs` ask for (float32).
+
+    Raises:
+        ConfigError: an adapter together with a `peft` other than the default: no second one is put on top.
     """
     if not (Path(model) / "adapter_config.json").is_file():
         return model, config
-    from peft import AutoPeftModelForCausalLM
+    if peft != "lora":
+        raise ConfigError(
+            f"{model} is an adapter, which is trained further as it is; drop --peft {peft}, or merge it first"
+        )
+    from rankrl.engines.transformers import load_model
 
-    return AutoPeftModelForCausalLM.from_pretrained(model, is_trainable=True), None
+    return load_model(model, "cpu", "float32", trainable=True)[0], None
 
 
 def _from_file(path: Path) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from rankrl.contracts import Reranker
+from rankrl.files import atomic_writer
 from rankrl.reranking import write_reranker_card
 
 
@@ -21,17 +22,17 @@ class LogToFile(TrainerCallback):  # type: ignore[misc]  # transformers carries 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if not state.is_world_process_zero:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        kept = []
-        if state.global_step and self._path.exists():
-            lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= state.global_step]
-        self._path.write_text("".join(kept), encoding="utf-8")
+        with atomic_writer(self._path) as file:  # a checkpoint carries the log up to its step
+            file.writelines(self._line(entry) for entry in state.log_history)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         if state.is_world_process_zero and logs:
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": state.global_step, **logs}, default=str) + "\n")
+                file.write(self._line({"step": state.global_step, **logs}))
+
+    @staticmethod
+    def _line(entry: dict[str, Any]) -> str:
+        return json.dumps({"step": entry["step"], **entry}, default=str) + "\n"
 
 
 class SaveCard(TrainerCallback):  # type: ignore[misc]

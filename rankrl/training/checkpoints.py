@@ -31,12 +31,17 @@ class SaveRolloutBuffer(TrainerCallback):  # type: ignore[misc]  # transformers 
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if not folder.is_dir():  # save_only_model or a hub-only save: nothing to resume from
+        if args.save_only_model or not folder.is_dir():  # nothing to resume from
             return
         target = _state_file(folder, args.process_index)
         partial = target.with_suffix(".partial")
         torch.save(compat.rollout_buffer(self._trainer), partial)
         partial.replace(target)
+
+
+def _processes(folder: Path) -> int:
+    """How many processes wrote a checkpoint: the Trainer leaves one state of the random generators for each."""
+    return max(1, len(list(folder.glob("rng_state*.pth"))))
 
 
 def last_complete_checkpoint(output_dir: str | Path) -> Path:
@@ -46,7 +51,7 @@ def last_complete_checkpoint(output_dir: str | Path) -> Path:
         DataError: there is none.
     """
     folders = [p for p in Path(output_dir).glob("checkpoint-*") if p.name.rpartition("-")[2].isdigit()]
-    complete = [p for p in folders if _state_file(p, 0).exists()]
+    complete = [p for p in folders if all(_state_file(p, i).exists() for i in range(_processes(p)))]
     if not complete:
         raise DataError(f"no complete checkpoint to resume from in {output_dir}; start without resume_from_checkpoint")
     return max(complete, key=lambda p: int(p.name.rpartition("-")[2]))

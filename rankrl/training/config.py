@@ -39,8 +39,11 @@ class PolicyConfig(GRPOConfig):  # type: ignore[misc]  # trl carries no types
     depth: int = field(
         default=100, metadata={"help": "candidates of the first stage that other passages are drawn from"}
     )
-    listing_size: int = field(
-        default=20, metadata={"help": "passages in a training prompt: one relevant, the others drawn"}
+    listing_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "passages in a training prompt, one relevant, the others drawn; default: what the reranker shows"
+        },
     )
     held_out_topics: int = field(
         default=50, metadata={"help": "topics kept for evaluation; none of their relevant documents is trained on"}
@@ -75,5 +78,5 @@ class PolicyConfig(GRPOConfig):  # type: ignore[misc]  # trl carries no types
             ("held_out_depth", 1),
             ("lora_r", 1),
         ):
-            if getattr(self, name) < least:
+            if getattr(self, name) is not None and getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")

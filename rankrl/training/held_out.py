@@ -34,14 +34,12 @@ class HeldOut:
         """
         from accelerate.utils import gather_object
 
-        was_training = model.training
         mine = self.listings[accelerator.process_index :: accelerator.num_processes]
         with TransformersEngine.borrowed(
             model, tokenizer, max_new_tokens=self.max_new_tokens, batch_size=self.batch_size
         ) as engine:
             ledger = Ledger(engine)
             rankings = drive([reranker.order(listing) for listing in mine], ledger)
-        model.train(was_training)
         pairs = zip(mine, rankings, strict=True)
         scores = gather_object([ndcg(r.docids(listing), self.qrels[listing.query.qid]) for listing, r in pairs])
         calls, cut = (sum(gather_object([n])) for n in (ledger.cost.calls, ledger.cost.truncated))

@@ -8,6 +8,7 @@ vocabulary at every position of the prompt. Plain GRPO through the first two equ
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
+from transformers import Trainer
 from trl import GRPOConfig, GRPOTrainer
 
 from rankrl.contracts import Reranker
@@ -67,6 +69,7 @@ class RankPolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # trl carries no ty
         self._shapers = [reward for reward in rewards if reward.kind == "shaper"]
         self._scored = [reward for reward in rewards if reward.kind != "shaper"]
         _refuse_nonsense(args, self._scored, self._shapers)
+        args = copy.copy(args)
         args.reward_weights = [reward.weight for reward in self._scored]
         self._reranker = reranker
         self._held_out = held_out
@@ -80,6 +83,7 @@ class RankPolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # trl carries no ty
             callbacks=[*callbacks],
             **kwargs,
         )
+        compat.check_state(self)
         self.add_callback(SaveRolloutBuffer(self))
 
     def _get_per_token_logps_and_entropies(
@@ -129,7 +133,8 @@ class RankPolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # trl carries no ty
         assert self._rewards_BK is not None
         weights_K = self.reward_weights.to(self._rewards_BK.device)
         rewards_B = (self._rewards_BK * weights_K).nansum(dim=1)
-        rewards_B[self._rewards_BK.isnan().all(dim=1)] = float("nan")
+        # Deviation from TRL: a reward of weight 0 is only logged, so it cannot make an answer scored that no other scores
+        rewards_B[self._rewards_BK[:, weights_K != 0].isnan().all(dim=1)] = float("nan")
         if self._shapers and self.model.training:
             rewards_B = self._shaped(rewards_B, batch)
         group_B = torch.arange(len(rewards_B), device=rewards_B.device) // compat.generations(self)
@@ -182,7 +187,7 @@ class RankPolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # trl carries no ty
             self.accelerator.unwrap_model(self.model), self.processing_class, self._reranker, self.accelerator
         )
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in measured.items()}
-        self.log(dict(metrics))
+        Trainer.log(self, dict(metrics))  # TRL's own would take the training metrics along and clear them
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
@@ -205,6 +210,11 @@ def _refuse_nonsense(args: GRPOConfig, scored: Sequence[WeightedReward], shapers
         raise ConfigError("no reward to train on: give at least one that is not a shaper")
     if args.reward_weights is not None:
         raise ConfigError("weights are given with the rewards (ndcg=1.0 well_formed=0.1), not as reward_weights")
+    if shapers and args.mask_truncated_completions:
+        raise ConfigError(
+            f"{shapers[0].name} needs every answer's log-probability, which mask_truncated_completions takes from cut ones; "
+            "use one of the two"
+        )
     if str(args.scale_rewards) not in ADVANTAGES:
         raise ConfigError(f"scale_rewards must be one of {', '.join(ADVANTAGES)}, got {args.scale_rewards!r}")
     if shapers and args.multi_objective_aggregation != "sum_then_normalize":

@@ -7,14 +7,24 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
 from rankrl.contracts import Reranker, is_over_group, is_shaper
 from rankrl.errors import ConfigError, unknown_name
 from rankrl.lookup import lookup
-from rankrl.types import Candidate, CandidateList, Judgments, Query, Rollout
+from rankrl.types import (
+    Candidate,
+    CandidateList,
+    Judgments,
+    Query,
+    Ranking,
+    Reading,
+    Rollout,
+    RolloutGroup,
+    repeated,
+)
 
 _SPEC = re.compile(r"(?P<name>[\w.]+(?::[\w.]+)?)(?:\((?P<options>.*)\))?(?:=(?P<weight>[^=()]+))?", re.DOTALL)
 
@@ -23,12 +33,16 @@ Kind = Literal["rollout", "group", "shaper"]
 
 @dataclass(frozen=True, slots=True)
 class WeightedReward:
-    """One reward of a training run: a function, its options, and the weight of its values in the sum (0 = only logged)."""
+    """One reward of a training run: a function, its options, and the weight of its values in the sum (0 = only logged).
+
+    name: under which it is logged. spec: the text that gives this reward again, "" for one made in Python.
+    """
 
     name: str
     function: Callable[..., Any]
     weight: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
+    spec: str = ""
 
     @property
     def kind(self) -> Kind:
@@ -36,12 +50,6 @@ class WeightedReward:
         if is_shaper(self.function):
             return "shaper"
         return "group" if is_over_group(self.function) else "rollout"
-
-    def described(self) -> str:
-        """The specification that gives this reward again."""
-        options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
-        weight = "" if self.kind == "shaper" else f"={self.weight:g}"
-        return f"{self.name}({options}){weight}" if options else f"{self.name}{weight}"
 
     def bound(self) -> Callable[..., Any]:
         """The function with its options filled in."""
@@ -61,7 +69,8 @@ def parse_reward(spec: str) -> WeightedReward:
     if not callable(function):
         raise ConfigError(f"reward {found['name']!r} is a {type(function).__name__}, not a function")
     name = found["name"].rpartition(":")[2].rpartition(".")[2]
-    reward = WeightedReward(name, function, _weight(spec, found["weight"]), _options(spec, found["options"]))
+    weight, options = _weight(spec, found["weight"]), _options(spec, found["options"])
+    reward = WeightedReward(name, function, weight, options, spec.strip())
     accepted = _option_names(function)
     for option in reward.options:
         if accepted is not None and option not in accepted:
@@ -70,7 +79,31 @@ def parse_reward(spec: str) -> WeightedReward:
         raise ConfigError(
             f"{spec!r}: {name} scales the sum of the other rewards, so it takes no weight; write {name!r}"
         )
+    if ":" not in found["name"]:  # a reward of ours must work on any query; somebody else's may know only its own
+        _try_out(reward)
     return reward
+
+
+def _try_out(reward: WeightedReward) -> None:
+    """Call a reward of the shelf once, so that an option's bad value is refused now and not hours into a run."""
+    candidates = tuple(Candidate(f"d{i}", "text") for i in range(3))
+    listing = CandidateList(Query("tried out", "text"), candidates)
+    rollout = Rollout(listing, "text", Reading(Ranking((0, 1, 2))), logprob=-1.0, completion_tokens=1)
+    group = RolloutGroup((rollout, replace(rollout, logprob=-2.0)), {"d0": 1})
+    arguments: dict[str, tuple[Any, ...]] = {
+        "rollout": (rollout, group.judgments),
+        "group": (group,),
+        "shaper": (group, [1.0, 0.0]),
+    }
+    try:
+        reward.bound()(*arguments[reward.kind])
+    except Exception as error:
+        raise ConfigError(f"reward {reward.spec!r} cannot be used: {error}") from error
+
+
+def _without_weight(spec: str) -> str:
+    found = _SPEC.fullmatch(spec)
+    return spec if found is None or found["weight"] is None else spec[: found.start("weight") - 1]
 
 
 def _weight(spec: str, text: str | None) -> float:
@@ -104,15 +137,18 @@ def _option_names(function: Callable[..., Any]) -> set[str] | None:
 def parse_rewards(specs: Sequence[str], *, default: Sequence[str] = ("ndcg",)) -> list[WeightedReward]:
     """The rewards of a run. Shapers alone have nothing to shape, so `default` joins them.
 
+    Two of one name and different options are logged under their whole specification.
+
     Raises:
         ConfigError: as `parse_reward`; or a reward is named twice; or every weight is 0.
     """
     rewards = [parse_reward(spec) for spec in specs]
     if all(reward.kind == "shaper" for reward in rewards):
         rewards = [*(parse_reward(spec) for spec in default), *rewards]
-    names = [reward.name for reward in rewards]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigError(f"rewards named twice: {', '.join(twice)}; give each once")
+    alike = set(repeated(reward.name for reward in rewards))
+    rewards = [replace(r, name=_without_weight(r.spec)) if r.name in alike else r for r in rewards]
+    if twice := repeated(reward.name for reward in rewards):
+        raise ConfigError(f"rewards named twice: {', '.join(map(str, twice))}; give each once")
     if not any(reward.weight for reward in rewards if reward.kind != "shaper"):
         raise ConfigError(
             f"every reward has weight 0 ({', '.join(specs)}): nothing would be trained; give one a weight"
@@ -158,8 +194,8 @@ ROW_COLUMNS = ("qid", "query", "docids", "titles", "texts", "judged_docids", "ju
 class TrlReward:
     """A per-rollout reward as a TRL reward function; a class, so that it can be pickled, with TRL's logged name.
 
-    Group rewards and shapers need the whole group, which may lie on several processes: TRL gets None for them, and
-    `RankPolicyTrainer` fills them in after gathering.
+    Group rewards need the whole group, which may lie on several processes: TRL gets zeros for them (None would make it warn
+    at every step), and `RankPolicyTrainer` puts the values in their place after gathering.
     """
 
     def __init__(self, reward: WeightedReward, reranker: Reranker, end_ids: frozenset[int] = frozenset()) -> None:
@@ -172,7 +208,7 @@ class TrlReward:
         self, prompts: list[Any], completions: list[Any], completion_ids: list[list[int]], **columns: Any
     ) -> list[float | None]:
         if self._reward.kind != "rollout":
-            return [None] * len(prompts)
+            return [0.0] * len(prompts)
         if missing := [name for name in ROW_COLUMNS if name not in columns]:
             raise ConfigError(
                 f"the dataset lacks the columns {', '.join(missing)}; build it with rankrl.training.dataset"
