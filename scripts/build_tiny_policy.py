@@ -32,7 +32,7 @@ from rankrl.types import CandidateList, Query
 from retrieval.bm25 import BM25
 from retrieval.collections import Collection, Document, load_collection
 
-RERANKER = RankR1(template="brief", num_child=3, passage_tokens=64, query_tokens=40)
+RERANKER = RankR1(template="brief", num_child=3, k=3, passage_tokens=64, query_tokens=40)
 ANSWER_TOKENS = 12
 
 SHARES = {"claims": 0.25, "late sentences": 0.5, "titles": 0.25}
