@@ -7,16 +7,13 @@ We save them, last of all: their file also says that the checkpoint is complete,
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import TrainerCallback
 
 from rankrl.errors import DataError
 from rankrl.training import _trl_compat as compat
-
-if TYPE_CHECKING:
-    from rankrl.training.policy import RankPolicyTrainer
 
 
 def _state_file(folder: Path, process: int) -> Path:
@@ -26,7 +23,7 @@ def _state_file(folder: Path, process: int) -> Path:
 class SaveRolloutBuffer(TrainerCallback):  # type: ignore[misc]  # transformers carries no types here
     """Writes this process's rollout buffer into each checkpoint, after everything else."""
 
-    def __init__(self, trainer: RankPolicyTrainer) -> None:
+    def __init__(self, trainer: Any) -> None:
         self._trainer = trainer
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -57,7 +54,7 @@ def last_complete_checkpoint(output_dir: str | Path) -> Path:
     return max(complete, key=lambda p: int(p.name.rpartition("-")[2]))
 
 
-def restore(trainer: RankPolicyTrainer, folder: Path) -> None:
+def restore(trainer: Any, folder: Path) -> None:
     """Give the trainer back the rollouts it had yet to train on when `folder` was written.
 
     Raises:
