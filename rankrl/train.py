@@ -135,11 +135,12 @@ def _just_evaluated(trainer: RankPolicyTrainer) -> bool:
 def build(config: PolicyConfig) -> tuple[RankPolicyTrainer, dict[str, Any]]:
     """The trainer that the settings describe, and what is recorded about its data."""
     from datasets import Dataset
+    from transformers import PrinterCallback, ProgressCallback
 
     from rankrl.engines.transformers import TokenClip, load_tokenizer
     from rankrl.reranking import build_reranker, read_options, with_clip
     from rankrl.training.adapters import peft_config, policy_of
-    from rankrl.training.callbacks import LogToFile, SaveCard
+    from rankrl.training.callbacks import LogToFile, OneLine, SaveCard
     from rankrl.training.policy import RankPolicyTrainer
     from rankrl.training.rewarding import parse_rewards
 
@@ -170,6 +171,8 @@ def build(config: PolicyConfig) -> tuple[RankPolicyTrainer, dict[str, Any]]:
         processing_class=tokenizer,
         peft_config=peft,
     )
+    trainer.remove_callback(PrinterCallback if config.disable_tqdm else ProgressCallback)
+    trainer.add_callback(OneLine)
     return trainer, {**facts, "rewards": [reward.spec for reward in rewards]}
 
 

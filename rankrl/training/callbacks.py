@@ -1,12 +1,12 @@
-"""What a run leaves behind: each logged step as a line of JSON, and the reranker's card in every saved model."""
+"""What a run shows and leaves behind: a line per logged step, all of it as JSON, and the reranker's card in every saved model."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from transformers import TrainerCallback
+from transformers import ProgressCallback, TrainerCallback
 
 from rankrl.contracts import Reranker
 from rankrl.files import atomic_writer
@@ -52,3 +52,43 @@ class SaveCard(TrainerCallback):  # type: ignore[misc]
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.is_world_process_zero:
             self._write(Path(args.output_dir))
+
+
+class OneLine(ProgressCallback):  # type: ignore[misc]
+    """The Trainer's progress bar with one readable line per logged step; all metrics are in `log.jsonl` and the loggers."""
+
+    _SHOWN: ClassVar[dict[str, str]] = {
+        "reward": "reward {:.3f}",
+        "loss": "loss {:.4f}",
+        "parse/clean": "clean answers {:.0%}",
+        "frac_reward_zero_std": "groups without signal {:.0%}",
+        "kl": "kl {:.4f}",
+        "entropy": "entropy {:.3f}",
+        "eval_ndcg@10": "held-out nDCG@10 {:.4f}",
+        "eval_first_stage_ndcg@10": "(first stage {:.4f})",
+        "train_runtime": "trained in {:.0f} s",
+    }
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        if not args.disable_tqdm:
+            super().on_train_begin(args, state, control, **others)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        if self.training_bar is not None:
+            super().on_step_end(args, state, control, **others)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        if self.training_bar is not None:
+            super().on_train_end(args, state, control, **others)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        if not state.is_world_process_zero or not logs:
+            return
+        values = [
+            text.format(logs[name]) for name, text in self._SHOWN.items() if isinstance(logs.get(name), (int, float))
+        ]
+        line = f"step {state.global_step}/{state.max_steps}  {'  '.join(values)}"
+        if self.training_bar is not None:
+            self.training_bar.write(line)
+        else:
+            print(line, flush=True)

@@ -82,6 +82,7 @@ def test_train_then_rerank_then_evaluate(folder, tiny_model_dir):
     assert steps[0]["rewards/longest/mean"] >= 0.25
     assert steps[0]["reward_shaped"] < steps[0]["reward"]
     assert [e["step"] for e in log if "eval_ndcg@10" in e] == [1, 2]
+    assert "step 2/2  reward" in done.stdout and "held-out nDCG@10" in done.stdout and "{'" not in done.stdout
     facts = json.loads((folder / "out" / "run.json").read_text())
     assert facts["rewards"] == rewards[1:]
     assert facts["settings"]["beta"] == 0.01 and facts["settings"]["max_steps"] == 2
