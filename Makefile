@@ -9,7 +9,7 @@ export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: help install install-dev demo test lint clean
+.PHONY: help install install-dev demo test test-gpu lint clean
 
 help:
 	@echo "make demo   retrieve, train, rerank and evaluate on SciFact, on this machine"
@@ -40,6 +40,9 @@ lint: install-dev
 
 test: lint
 	$(BIN)/python -m pytest
+
+test-gpu: install-dev
+	$(BIN)/python -m pytest -m gpu
 
 clean:
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
