@@ -43,7 +43,7 @@ class RankPolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # trl carries no ty
     rewards: what `rankrl.training.rewarding.parse_rewards` returns. reranker: its parser reads the answers; the dataset's
     prompts must be its own. held_out: when given, `evaluate()` reranks those topics instead of sampling from a dataset.
     score_completions_only: take log-probabilities from the logits of the completion alone; default: where there is no GPU
-    (the same numbers to 1e-6, and a CPU step forty times faster with the demo's prompts and vocabulary). Everything else is
+    (the same numbers to 2e-6, eighteen times faster in `benchmarks/completion_scoring.py`). Everything else is
     `trl.GRPOTrainer`'s.
 
     Raises:

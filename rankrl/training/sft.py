@@ -3,7 +3,7 @@
 RL only strengthens answers that are sampled; a policy that never answers in the format earns nothing. Prompts and ideal
 answers are the reranker's own. Cross-entropy on the completion, by transformers' Trainer with two of its own hooks: the model
 is asked for the logits of the completion alone (`logits_to_keep`), and `compute_loss_func` takes them. TRL's SFTTrainer would do
-the same on a GPU; on a CPU it scores every position of the prompt against the vocabulary, forty times the work here.
+the same on a GPU; on a CPU it scores every position of the prompt against the vocabulary (`benchmarks/completion_scoring.py`).
 """
 
 from __future__ import annotations
