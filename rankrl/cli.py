@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rankrl import __version__
 from rankrl.errors import RankRLError, unknown_name
+from rankrl.files import clean_up_on_sigterm
 
 _COMMANDS = Path(__file__).with_name("commands")
 
@@ -40,14 +41,18 @@ def _top_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"rankrl {__version__}")
-    parser.add_argument("command", metavar="COMMAND", help="one of the commands below")
+    parser.add_argument("command", metavar="COMMAND", nargs="?", help="one of the commands below")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    top = _top_parser().parse_args(argv)
+    parser = _top_parser()
+    top = parser.parse_args(argv)
+    if top.command is None:
+        parser.error("give a COMMAND; `rankrl --help` lists them")
+    clean_up_on_sigterm()
     try:
         if top.command not in (known := command_summaries()):
             raise unknown_name("command", top.command, known)

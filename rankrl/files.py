@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import lzma
 import os
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -41,6 +43,16 @@ def atomic_writer(path: str | Path) -> Iterator[IO[str]]:
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise
+
+
+def clean_up_on_sigterm() -> None:
+    """From now on SIGTERM ends this process like an exit, so that half-written files are removed; for commands only."""
+
+    def stop(number: int, _: object) -> None:
+        sys.exit(128 + number)
+
+    with suppress(ValueError):  # not the main thread: somebody else's program, whose signals are its own
+        signal.signal(signal.SIGTERM, stop)
 
 
 def _umask() -> int:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankrl.errors import ConfigError, MissingDependencyError, RankRLError
-from rankrl.files import atomic_writer
+from rankrl.errors import ConfigError, MissingDependencyError, RankRLError, unknown_name
+from rankrl.files import atomic_writer, clean_up_on_sigterm
 
 if TYPE_CHECKING:
     from rankrl.contracts import Reranker
@@ -28,8 +30,15 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one training; returns the exit code (0 done, 1 refused with one line on stderr)."""
+    clean_up_on_sigterm()
     try:
         train(parse(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        print(
+            "rankrl.train: interrupted; --resume_from_checkpoint true goes on from the newest checkpoint",
+            file=sys.stderr,
+        )
+        return 130
     except RankRLError as error:
         print(f"rankrl.train: error: {error}", file=sys.stderr)
         return 1
@@ -61,6 +70,9 @@ def parse(argv: Sequence[str]) -> PolicyConfig:
     except YAMLError as error:
         raise ConfigError(f"{path}: no YAML: {' '.join(str(error).split())}") from error
     except ValueError as error:
+        if unknown := re.search(r"not used by the HfArgumentParser: \['(--[\w-]+)'", str(error)):
+            flags = [f"--{name}" for name in PolicyConfig.__dataclass_fields__]
+            raise unknown_name("flag", unknown[1], flags, hint=" (`--help` lists them all)") from error
         raise ConfigError(str(error)) from error
     return config  # type: ignore[no-any-return]  # trl carries no types
 
@@ -78,9 +90,10 @@ def train(config: PolicyConfig) -> RankPolicyTrainer:
         _write_json(config, "run.json", {**_provenance(config), **facts})
     trainer.train(resume_from_checkpoint=resume)
     trainer.save_model(config.output_dir)
+    trainer.save_state()
     if facts["topics"]["held_out"] and not _just_evaluated(trainer):
         trainer.evaluate()
-    trainer.save_state()
+        trainer.save_state()
     return trainer
 
 
@@ -92,6 +105,8 @@ def check_surroundings(config: PolicyConfig) -> None:
     """
     from importlib.util import find_spec
 
+    if not config.model:
+        raise ConfigError("no model: give --model with a folder or a hub name")
     for name in config.report_to:
         if name not in ("none", "all") and find_spec(_LOGGERS.get(name, name)) is None:
             raise ConfigError(f"report_to {name}: {_LOGGERS.get(name, name)} is not installed: pip install {name}")
@@ -104,9 +119,14 @@ def check_surroundings(config: PolicyConfig) -> None:
     folder = Path(config.output_dir)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"output_dir {folder} is a file; give a folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    if not os.access(there, os.W_OK):
         raise ConfigError(f"output_dir {folder} cannot be written to")
+    if not config.resume_from_checkpoint and any(folder.glob("checkpoint-*")):
+        raise ConfigError(
+            f"output_dir {folder} holds checkpoints of an earlier run, which a later resume would take up; "
+            "go on from them with --resume_from_checkpoint true, or give another folder"
+        )
 
 
 _LOGGERS = {"comet_ml": "comet_ml", "azure_ml": "azureml", "neptune": "neptune", "dagshub": "dagshub"}
@@ -144,8 +164,7 @@ def build(config: PolicyConfig) -> tuple[RankPolicyTrainer, dict[str, Any]]:
     from rankrl.training.policy import RankPolicyTrainer
     from rankrl.training.rewarding import parse_rewards
 
-    if not config.model:
-        raise ConfigError("no model: give --model with a folder or a hub name")
+    assert config.model is not None
     if Path(config.model).is_dir():  # an adapter remembers its base by this name, and may be used from another folder
         config.model = str(Path(config.model).resolve())
     peft = peft_config(config.peft, rank=config.lora_r, alpha=2 * config.lora_r, beta=config.beta)
@@ -155,8 +174,11 @@ def build(config: PolicyConfig) -> tuple[RankPolicyTrainer, dict[str, Any]]:
     tokenizer = load_tokenizer(config.model)
     reranker = with_clip(plain, TokenClip(tokenizer))
     rows, held_out, facts = _data(config, reranker)
+    shown = [*(row["prompt"] for row in rows), *_held_out_prompts(held_out, reranker)]
+    check_lengths(shown, tokenizer, config)
     model, peft = policy_of(config.model, config.peft, peft)
-    trainer = RankPolicyTrainer(
+    make = partial(
+        RankPolicyTrainer,
         model,
         rewards=rewards,
         reranker=reranker,
@@ -164,16 +186,60 @@ def build(config: PolicyConfig) -> tuple[RankPolicyTrainer, dict[str, Any]]:
         held_out=held_out,
         callbacks=[
             LogToFile(Path(config.output_dir) / "log.jsonl"),
-            SaveCard(config.reranker, reranker, max_new_tokens=config.max_completion_length),
+            SaveCard(config.reranker, reranker, **_engine_options(config)),
         ],
         train_dataset=Dataset.from_list(rows),
         eval_dataset=Dataset.from_list(rows[:1]) if held_out else None,
         processing_class=tokenizer,
         peft_config=peft,
     )
+    try:
+        trainer = make()
+    except RankRLError:
+        raise
+    except ValueError as error:  # TRL, transformers and PEFT refuse settings this way
+        raise ConfigError(" ".join(str(error).split())) from error
     trainer.remove_callback(PrinterCallback if config.disable_tqdm else ProgressCallback)
     trainer.add_callback(OneLine)
     return trainer, {**facts, "rewards": [reward.spec for reward in rewards]}
+
+
+def _engine_options(config: PolicyConfig) -> dict[str, Any]:
+    """What an engine has to be told so that it asks as training did."""
+    options: dict[str, Any] = {"max_new_tokens": config.max_completion_length}
+    if config.chat_template_kwargs:
+        options["chat_template_kwargs"] = config.chat_template_kwargs
+    return options
+
+
+def _held_out_prompts(held_out: HeldOut | None, reranker: Reranker) -> list[Any]:
+    """The first prompt of each held-out topic, which is as long as the others."""
+    size = getattr(reranker, "shown", None)
+    listings = held_out.listings if held_out else ()
+    return [reranker.prompt(listing.pick(range(min(size or len(listing), len(listing))))) for listing in listings]
+
+
+def check_lengths(prompts: Sequence[Any], tokenizer: Any, config: PolicyConfig) -> None:
+    """Make sure that prompts and answers fit into the model's context; the 64 longest texts are counted in tokens.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    from transformers import AutoConfig
+
+    adapter = Path(str(config.model)) / "adapter_config.json"
+    if adapter.is_file():  # its base is found and checked when it is loaded
+        return
+    context = getattr(AutoConfig.from_pretrained(config.model).get_text_config(), "max_position_embeddings", None)
+    longest = sorted(prompts, key=lambda messages: -sum(len(m["content"]) for m in messages))[:64]
+    options = dict(config.chat_template_kwargs or {})
+    texts = [tokenizer.apply_chat_template(p, tokenize=False, add_generation_prompt=True, **options) for p in longest]
+    tokens = max(map(len, tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]))
+    if context is not None and tokens + config.max_completion_length > context:
+        raise ConfigError(
+            f"the longest prompt has {tokens} tokens and max_completion_length is {config.max_completion_length}, but the "
+            f"context of {config.model} is {context}; show fewer or shorter passages, or allow shorter answers"
+        )
 
 
 def _data(config: PolicyConfig, reranker: Reranker) -> tuple[list[dict[str, Any]], HeldOut | None, dict[str, Any]]:

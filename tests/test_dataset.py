@@ -105,3 +105,10 @@ def test_drawing_touches_no_global_random_state():
     listings()
     split_by_document({"a": {"d": 1}, "b": {"e": 1}}, 1, seed=0)
     assert random.getstate() == before
+
+
+def test_two_topics_with_one_relevant_document_are_shown_different_others():
+    candidates = {q: [Candidate("d0", "text 0")] for q in ("q", "p")}
+    qrels = {q: {"d0": 1} for q in ("q", "p")}
+    first, second = training_listings([pool("q", 30), pool("p", 30)], qrels, candidates, size=5, seed=0)
+    assert set(first.docids) != set(second.docids)

@@ -105,3 +105,22 @@ def test_the_ledger_counts_what_passes_through():
     assert [answer.text for answer in ledger.generate([[]] * 3)] == ["a", "b", "c"]
     ledger.generate([[]] * 3)
     assert ledger.cost == Cost(6, 2, prompt_tokens=60, completion_tokens=24, truncated=2, cached=2, seconds=1.75)
+
+
+def test_orderings_in_flight_are_closed_when_the_engine_fails():
+    closed = []
+
+    def noting(name):
+        try:
+            yield [[{"role": "user", "content": name}]]
+        finally:
+            closed.append(name)
+        return Ranking((0,))
+
+    class Broken:
+        def generate(self, requests):
+            raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        drive([noting("a"), noting("b")], Broken())
+    assert sorted(closed) == ["a", "b"]

@@ -4,6 +4,8 @@ import gzip
 import lzma
 import os
 import stat
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -73,3 +75,14 @@ def test_a_link_stays_a_link_and_a_pipe_stays_a_pipe(tmp_path):
         file.write("through")
     reader.join(timeout=10)
     assert read == ["through"] and stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_sigterm_leaves_no_half_written_file(tmp_path):
+    code = (
+        "import sys, time; from rankrl.files import atomic_writer, clean_up_on_sigterm; clean_up_on_sigterm()\n"
+        "with atomic_writer(sys.argv[1]) as file:\n    file.write('x' * 100_000); print('writing', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "writing\n"
+    process.terminate()
+    assert process.wait(timeout=30) == 143 and list(tmp_path.iterdir()) == []

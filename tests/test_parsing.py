@@ -131,3 +131,15 @@ def test_the_last_answer_is_the_one_the_greedy_pattern_finds(parts):
     assert reading.report.unreadable == (label is None)
     if label:
         assert reading.ranking.order[0] == int(label[1]) - 1 and reading.reasoning == greedy[1].strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "winner"),
+    [
+        ("<think>r</think><answer>[2]</answer></think></answer>", 1),
+        ("<think>r</think><answer>[2]</answer> and </think> then </answer>", 1),
+    ],
+)
+def test_a_closing_tag_that_no_answer_follows_is_stepped_over(text, winner):
+    reading = parse_winner(text, 3)
+    assert reading.ranking.order[0] == winner and reading.report.malformed

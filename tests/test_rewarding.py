@@ -8,7 +8,7 @@ from rankrl.errors import ConfigError
 from rankrl.lookup import lookup
 from rankrl.rerankers.rank_r1 import RankR1
 from rankrl.training.dataset import rows_of
-from rankrl.training.rewarding import as_trl_reward, checked, parse_reward, parse_rewards
+from rankrl.training.rewarding import as_trl_reward, checked, parse_reward, parse_rewards, rollouts_of
 from rankrl.types import Candidate, CandidateList, Query
 
 LISTING = CandidateList(Query("q1", "cats"), tuple(Candidate(f"d{i}", f"text {i}") for i in range(3)))
@@ -98,3 +98,11 @@ def test_a_dataset_without_our_columns_is_named():
 def test_a_failed_reward_is_never_a_number(value):
     with pytest.raises(ConfigError, match="finite number, or None"):
         checked("mine", value)
+
+
+def test_an_answer_is_truncated_when_no_end_token_ends_it():
+    ends = [[5, 9], [5, 7], [], [9, 5]]
+    rollouts = rollouts_of(ROWS * 4, ["x"] * 4, ends, RankR1(), end_ids=frozenset({9}))
+    assert [r.truncated for r in rollouts] == [False, True, True, True]
+    assert [r.completion_tokens for r in rollouts] == [2, 2, 0, 2]
+    assert not any(r.truncated for r in rollouts_of(ROWS * 4, ["x"] * 4, ends, RankR1()))

@@ -121,3 +121,20 @@ def test_marks_and_pickles():
     assert not is_over_group(lookup("ndcg", "rewards"))
     for name in names("rewards"):
         assert pickle.loads(pickle.dumps(lookup(name, "rewards"))) is lookup(name, "rewards")
+
+
+def test_the_same_answer_is_as_likely_as_its_rollouts_on_average():
+    shaper = lookup("unlikeliness", "rewards")
+    members = group(("same", -1.0, 1), ("same", -3.0, 1), ("other", -1.5, 1), ("wrong", -9.0, 1))
+    first, second, other, _ = shaper(members, [1.0, 1.0, 1.0, 0.0])
+    assert first == second == 1 - 0.25 * 1.5 / 4 and other == 1 - 0.25 * 3 / 4
+
+
+@pytest.mark.parametrize("name", ["reciprocal_rank", "average_precision", "success", "recall"])
+def test_relevant_means_judged_at_least_the_grade_asked_for(name):
+    reward, judgments = lookup(name, "rewards"), {"d2": 2, "d0": 1}
+    assert reward(listwise("[1] > [3] > [2] > [4]"), {"d0": 1}, grade=2) is None
+    whole = {"k": 4} if name != "success" else {"k": 1}
+    value = reward(listwise("[1] > [3] > [2] > [4]"), judgments, grade=2, **whole)
+    assert value == {"reciprocal_rank": 0.5, "average_precision": 0.5, "success": 0.0, "recall": 1.0}[name]
+    assert lookup("recall", "rewards")(listwise("[1] > [3] > [2] > [4]"), judgments, grade=2, k=1) == 0.0

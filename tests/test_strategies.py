@@ -154,3 +154,14 @@ def test_one_shot_is_one_prompt_over_the_whole_list():
 def test_impossible_options_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         played(heap_of(range(5), **wrong))
+
+
+def test_votes_that_tie_go_to_the_best_first_stage_rank():
+    answers = iter("0120")
+    listing = listing_of([1, 2, 3])
+    steps = heap(Toy(), listing, children=2, k=1, votes=3, shuffle=False)
+    (_, *_), replies = next(steps), None
+    try:
+        replies = steps.send([Answer(next(answers)) for _ in range(3)])
+    except StopIteration as stop:
+        assert stop.value.order == (0, 1, 2) and replies is None

@@ -1,6 +1,7 @@
 """Bugs found in the seam between TRL and us, each with its story in its name."""
 
 import copy
+import math
 import sys
 from pathlib import Path
 
@@ -20,7 +21,7 @@ LISTINGS = [
     CandidateList(Query(f"q{i}", f"what is {i}"), tuple(Candidate(f"d{j}", f"passage {j}") for j in range(4)))
     for i in range(6)
 ]
-QRELS = {f"q{i}": {"d1": 1} for i in range(6)}
+QRELS = {f"q{i}": {f"d{i % 4}": i + 1} for i in range(6)}
 
 
 def trainer_of(model_folder, folder, rewards, *, held_out=False, args=None, **changed):
@@ -94,6 +95,42 @@ def test_a_reward_that_is_only_logged_does_not_turn_does_not_apply_into_zero(tin
         trainer.train()
     assert torch.equal(seen[0][0], seen[1][0]) and seen[0][1].any() and not seen[0][1].all()
     assert (seen[1][0][seen[1][1]] == 0).all()
+
+
+def grade_of_the_query(group):
+    """A group reward that says whose judgments it was given."""
+    return [float(next(iter(group.judgments.values())))] * len(group)
+
+
+grade_of_the_query.__over_group__ = True
+
+
+@pytest.mark.slow
+def test_a_group_reward_gets_its_own_querys_judgments_and_the_table_shows_what_was_trained_on(tiny_model_dir, tmp_path):
+    rewards = [(toy_rewards.vowels,), (grade_of_the_query, 0.0), "unlikeliness"]
+    trainer = trainer_of(tiny_model_dir, tmp_path, rewards, max_steps=1)
+    inner, seen = trainer._generate_and_score_completions, {}
+
+    def watched(inputs):
+        seen["qids"] = [row["qid"] for row in inputs]
+        seen["advantages"] = inner(inputs)
+        return seen["advantages"]
+
+    trainer._generate_and_score_completions = watched
+    trainer.train()
+    assert trainer._rewards_BK[:, 1].tolist() == [float(int(qid[1]) + 1) for qid in seen["qids"]]
+    assert len(set(seen["qids"])) == 2
+    assert list(trainer._logs["advantages"])[-8:] == seen["advantages"]["advantages"].tolist()
+
+
+def test_held_out_ndcg_is_the_mean_over_all_topics(tiny_model_dir, tmp_path):
+    trainer = trainer_of(tiny_model_dir, tmp_path, ["success"], held_out=True)
+    measured = trainer.evaluate()
+    by_hand = (
+        sum(1 / math.log2(rank + 1) for rank in (1, 2, 3)) / 3
+    )  # a random policy cannot be read: first-stage order
+    assert measured["eval_ndcg@10"] == measured["eval_first_stage_ndcg@10"] == pytest.approx(by_hand)
+    assert measured["eval_cut_answers"] == 1.0
 
 
 @pytest.mark.slow

@@ -244,3 +244,35 @@ def test_a_borrowed_model_is_given_back_as_it_was(engine, tiny_model_dir):
 
 def test_a_clip_can_be_sent_to_another_process(engine):
     assert pickle.loads(pickle.dumps(engine.clip))(CLAIM, 4) == TokenClip(engine.tokenizer)(" ".join(WORDS), 4)
+
+
+def test_a_batch_holds_at_most_the_tokens_and_prompts_allowed(engine, monkeypatch):
+    monkeypatch.setattr(engine, "batch_tokens", 100)
+    monkeypatch.setattr(engine, "batch_size", 4)
+    lengths = [50, 3, 20, 20, 20, 20, 120, 1, 1, 1, 1, 1]
+    batches = list(engine._batches(lengths))
+    assert sorted(i for batch in batches for i in batch) == list(range(12))
+    assert all(len(b) == 1 or len(b) * max(lengths[i] for i in b) <= 100 for b in batches)
+    assert all(len(b) <= 4 for b in batches) and [len(b) for b in batches] == [1, 2, 4, 4, 1]
+
+
+def test_a_prompt_that_just_fits_is_answered_and_one_token_more_is_refused(engine, monkeypatch):
+    request = [{"role": "user", "content": "heart lung virus"}]
+    length = engine.generate([request])[0].prompt_tokens
+    monkeypatch.setattr(engine, "context", length + engine.max_new_tokens)
+    assert engine.generate([request])[0].prompt_tokens == length
+    monkeypatch.setattr(engine, "context", length + engine.max_new_tokens - 1)
+    with pytest.raises(DataError, match="prompts do not fit"):
+        engine.generate([request])
+
+
+def test_what_the_chat_template_is_told_reaches_the_prompt(tiny_model_dir):
+    longer = TransformersEngine(
+        tiny_model_dir, max_new_tokens=4, chat_template_kwargs={"add_generation_prompt_twice": True}
+    )
+    plain = TransformersEngine(tiny_model_dir, max_new_tokens=4)
+    for engine in (longer, plain):
+        engine.tokenizer.chat_template += "{% if add_generation_prompt_twice %}more words{% endif %}"
+    request = [{"role": "user", "content": "heart"}]
+    assert longer.generate([request])[0].prompt_tokens > plain.generate([request])[0].prompt_tokens
+    assert longer.fingerprint != plain.fingerprint

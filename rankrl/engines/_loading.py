@@ -72,9 +72,10 @@ def load_model(name: str, device: str, dtype: str, *, trainable: bool = False) -
         from transformers import AutoModelForCausalLM
 
         model = AutoModelForCausalLM.from_pretrained(base, dtype=chosen, local_files_only=_without_hub(base))
-        if adapter.is_file():
-            from peft import PeftModel
+    if adapter.is_file():
+        from peft import PeftModel
 
+        with _quiet_unless_terminal(), _told_in_one_line(name):
             model = PeftModel.from_pretrained(model, name, is_trainable=trainable)
     return model.to(device).eval(), tokenizer
 

@@ -23,6 +23,7 @@ class TransformersEngine:
     model: a folder with config.json, a folder with adapter_config.json (PEFT), or a name on the Hugging Face hub.
     max_new_tokens: where an answer is cut (finish_reason "length"). temperature: 0 takes the likeliest token; above 0 each
     prompt samples with noise of its own, seeded by (seed, prompt, how often the same prompt came before in the call).
+    chat_template_kwargs: what the chat template is told besides the messages, such as {"enable_thinking": False}.
     batch_size, batch_tokens: at most so many prompts, and so many prompt tokens with padding, at once. device: "auto" is
     CUDA when there is one. dtype: "auto" is float32 on CPU and the checkpoint's own elsewhere. on_batch is called with
     (prompts done, prompts in the call) after each batch.
@@ -44,6 +45,7 @@ class TransformersEngine:
         seed: int = 0,
         batch_size: int = 16,
         batch_tokens: int = 131_072,
+        chat_template_kwargs: dict[str, Any] | None = None,
         device: str = "auto",
         dtype: str = "auto",
         on_batch: Callable[[int, int], None] | None = None,
@@ -56,18 +58,27 @@ class TransformersEngine:
             raise ConfigError(f"temperature must be 0 or more, got {temperature!r}")
         self.max_new_tokens, self.temperature, self.seed = max_new_tokens, float(temperature), seed
         self.batch_size, self.batch_tokens, self.on_batch = batch_size, batch_tokens, on_batch
+        self.chat_template_kwargs = dict(chat_template_kwargs or {})
         self.name = str(Path(model).expanduser() if str(model).startswith("~") else model)
         self._use(*load_model(self.name, usable_device(device), dtype))
 
     @classmethod
     @contextmanager
     def borrowed(
-        cls, model: Any, tokenizer: Any, *, max_new_tokens: int, batch_size: int = 16, batch_tokens: int = 131_072
+        cls,
+        model: Any,
+        tokenizer: Any,
+        *,
+        max_new_tokens: int,
+        batch_size: int = 16,
+        batch_tokens: int = 131_072,
+        chat_template_kwargs: dict[str, Any] | None = None,
     ) -> Iterator[TransformersEngine]:
         """A greedy engine around a model that somebody else is using, such as a policy in training, left as it was found."""
         engine = cls.__new__(cls)
         engine.max_new_tokens, engine.temperature, engine.seed = max_new_tokens, 0.0, 0
         engine.batch_size, engine.batch_tokens, engine.on_batch = batch_size, batch_tokens, None
+        engine.chat_template_kwargs = dict(chat_template_kwargs or {})
         engine.name = str(getattr(model.config, "name_or_path", "")) or type(model).__name__
         parts = [model, model.get_base_model()] if hasattr(model, "get_base_model") else [model]
         settings = [part.generation_config for part in parts]
@@ -113,13 +124,16 @@ class TransformersEngine:
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         spelling = backend.to_str() if backend is not None else repr(sorted(self.tokenizer.get_vocab().items()))
         sampling = (self.max_new_tokens, self.temperature, self.seed if self.temperature else None, self.end_ids)
-        digest.update(f"{spelling}{self.tokenizer.chat_template}{sampling}".encode())
+        told = sorted(self.chat_template_kwargs.items())
+        digest.update(f"{spelling}{self.tokenizer.chat_template}{told}{sampling}".encode())
         return digest.hexdigest()
 
     def generate(self, requests: Sequence[Messages]) -> list[Answer]:
         """One answer per request, in their order. completion_tokens counts the end-of-sequence token."""
         texts = [
-            self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True, **self.chat_template_kwargs
+            )
             for messages in requests
         ]
         prompts = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []

@@ -25,6 +25,10 @@ _SEAMS = {
 _STATE = ("_metrics", "_logs", "_step", "_buffered_inputs", "num_generations", "num_generations_eval", "temperature")
 
 
+LOSS_TYPES = ("bnpo", "cispo", "dapo", "dr_grpo", "grpo", "luspo", "sapo", "vespo")
+"""What TRL 1.16's loss knows; it would say so only after the first generation."""
+
+
 def check_seams() -> None:
     """Make sure that the installed TRL has the members we override, with the parameters we pass.
 
@@ -54,6 +58,12 @@ def check_state(trainer: Any) -> None:
         raise ConfigError(
             f"trl {trl.__version__}: GRPOTrainer has no {', '.join(missing)}; rankrl needs trl>=1.16,<1.17"
         )
+
+
+def weights_are_sharded(trainer: Any) -> bool:
+    """True when no process holds all weights, as under FSDP and DeepSpeed's ZeRO-3."""
+    plugin = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
+    return bool(trainer.is_fsdp_enabled or (plugin is not None and plugin.zero_stage == 3))
 
 
 def mode(trainer: Any) -> str:

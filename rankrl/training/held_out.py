@@ -27,7 +27,15 @@ class HeldOut:
         """Mean nDCG@10 of the candidates in first-stage order: what the policy has to beat."""
         return self._mean([ndcg(listing.docids, self.qrels[listing.query.qid]) for listing in self.listings])
 
-    def measure(self, model: Any, tokenizer: Any, reranker: Reranker, accelerator: Any) -> dict[str, float]:
+    def measure(
+        self,
+        model: Any,
+        tokenizer: Any,
+        reranker: Reranker,
+        accelerator: Any,
+        *,
+        chat_template_kwargs: dict[str, Any] | None = None,
+    ) -> dict[str, float]:
         """Mean nDCG@10 after greedy reranking with `model`, and the part of cut answers; each process does its share.
 
         Greedy decoding draws no random numbers, so measuring does not change what training would have sampled.
@@ -36,7 +44,11 @@ class HeldOut:
 
         mine = self.listings[accelerator.process_index :: accelerator.num_processes]
         with TransformersEngine.borrowed(
-            model, tokenizer, max_new_tokens=self.max_new_tokens, batch_size=self.batch_size
+            model,
+            tokenizer,
+            max_new_tokens=self.max_new_tokens,
+            batch_size=self.batch_size,
+            chat_template_kwargs=chat_template_kwargs,
         ) as engine:
             ledger = Ledger(engine)
             rankings = drive([reranker.order(listing) for listing in mine], ledger)

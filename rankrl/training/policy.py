@@ -21,7 +21,7 @@ from transformers import Trainer
 from trl import GRPOConfig, GRPOTrainer
 
 from rankrl.contracts import Reranker
-from rankrl.errors import ConfigError
+from rankrl.errors import ConfigError, unknown_name
 from rankrl.rl.advantages import Diagnostics, batch_standardized, centred, standardized
 from rankrl.training import _trl_compat as compat
 from rankrl.training.checkpoints import SaveRolloutBuffer, last_complete_checkpoint, restore
@@ -84,6 +84,11 @@ class RankPolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # trl carries no ty
             **kwargs,
         )
         compat.check_state(self)
+        if held_out is not None and compat.weights_are_sharded(self):
+            raise ConfigError(
+                "held-out evaluation generates with whole weights on each process, which FSDP and ZeRO-3 do not have; "
+                "set held_out_topics to 0 and use `rankrl rerank` on the result, or train with DDP or ZeRO-2"
+            )
         self.add_callback(SaveRolloutBuffer(self))
 
     def _get_per_token_logps_and_entropies(
@@ -184,7 +189,11 @@ class RankPolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # trl carries no ty
         if self._held_out is None or eval_dataset is not None:
             return dict(super().evaluate(eval_dataset, ignore_keys, metric_key_prefix))
         measured = self._held_out.measure(
-            self.accelerator.unwrap_model(self.model), self.processing_class, self._reranker, self.accelerator
+            self.accelerator.unwrap_model(self.model),
+            self.processing_class,
+            self._reranker,
+            self.accelerator,
+            chat_template_kwargs=self.args.chat_template_kwargs,
         )
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in measured.items()}
         Trainer.log(self, dict(metrics))  # TRL's own would take the training metrics along and clear them
@@ -215,6 +224,8 @@ def _refuse_nonsense(args: GRPOConfig, scored: Sequence[WeightedReward], shapers
             f"{shapers[0].name} needs every answer's log-probability, which mask_truncated_completions takes from cut ones; "
             "use one of the two"
         )
+    if args.loss_type not in compat.LOSS_TYPES:
+        raise unknown_name("loss_type", str(args.loss_type), compat.LOSS_TYPES)
     if str(args.scale_rewards) not in ADVANTAGES:
         raise ConfigError(f"scale_rewards must be one of {', '.join(ADVANTAGES)}, got {args.scale_rewards!r}")
     if shapers and args.multi_objective_aggregation != "sum_then_normalize":

@@ -12,9 +12,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ENV = {
-    **os.environ, "PYTHONPATH": str(ROOT / "tests"), "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
-    "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "ACCELERATE_USE_CPU": "true",
-}  # fmt: skip
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "OMP_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "ACCELERATE_USE_CPU": "true",
+}
 TINY = [
     "--reranker_options", "num_child=3", "k=2", "template=brief", "passage_tokens=16", "--listing_size", "4",
     "--depth", "10", "--max_completion_length", "8", "--per_device_train_batch_size", "4", "--num_generations", "4",
@@ -129,6 +134,7 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights(case, folder, tiny_
     ends = [(folder / f"{which}{name}" / weights).read_bytes() for which in ("whole", "broken")]
     starts = (folder / f"whole{name}" / "checkpoint-1" / weights).read_bytes()
     assert ends[0] == ends[1] and ends[0] != starts
+    assert json.loads((folder / f"whole{name}" / "checkpoint-1" / "rankrl.json").read_text())["reranker"] == "rank_r1"
     logs = [
         [json.loads(line) for line in (folder / f"{w}{name}" / "log.jsonl").read_text().splitlines()]
         for w in ("whole", "broken")
@@ -160,7 +166,14 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights(case, folder, tiny_
         (["--config", "broken.yaml"], "broken.yaml: no YAML"),
         (["--eval_strategy", "steps", "--held_out_topics", "0"], "held_out_topics is 0"),
         (["--output_dir", "broken.yaml"], "output_dir broken.yaml is a file"),
-        (["--output_dir", "/proc/nope"], "/proc/nope: No such file"),
+        (["--output_dir", "/proc/nope"], "/proc/nope"),
+        (["--output_dir", "c/qrels/train.tsv/x"], "c/qrels/train.tsv/x"),
+        (["--output_dir", "earlier"], "holds checkpoints of an earlier run"),
+        (["--model", ""], "no model: give --model"),
+        (["--betta", "0.1"], "no flag '--betta', did you mean '--beta'"),
+        (["--loss_type", "grop"], "did you mean 'grpo'"),
+        (["--peft", "nowhere.json"], "nowhere"),
+        (["--max_completion_length", "5000"], "but the context of"),
         (["--reward", "unlikeliness(beta=5)", "success"], "beta must lie in [0, 1], got 5"),
         (["--reward", "ndcg(k='x')"], "reward \"ndcg(k='x')\" cannot be used"),
         (["--listing_size", "5"], "rank_r1 shows 4 passages in a prompt at most"),
@@ -174,6 +187,8 @@ def test_a_mistake_is_one_clear_line(changed, message, folder, tiny_model_dir, m
 
     monkeypatch.chdir(folder)
     (folder / "broken.yaml").write_text("beta: [1\n")
+    (folder / "nowhere.json").write_text('{"peft_type": "LORA", "target_modules": ["nowhere"]}')
+    (folder / "earlier" / "checkpoint-5").mkdir(parents=True, exist_ok=True)
     arguments = [*command(tiny_model_dir)[3:], "--output_dir", "mistake", "--max_steps", "1", *changed]
     assert main(arguments) == 1
     said = capsys.readouterr().err.strip().splitlines()
