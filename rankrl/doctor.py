@@ -94,7 +94,7 @@ def examine(required: Sequence[str] = ()) -> Report:
     for extra in required:
         if extra not in extras:
             raise unknown_name("extra", extra, extras)
-    base = [python_finding(), *(library_finding(requirement) for requirement in wanted.get("", []))]
+    base = [python_finding(), *(package_finding(requirement) for requirement in wanted.get("", []))]
     base += [shelf_finding(name) for name in ("rewards", "retrievers")]
     if not wanted:
         remark = "no installed metadata, so nothing could be compared: pip install -e ."
@@ -148,7 +148,7 @@ def python_finding() -> Finding:
     return Finding("python", "ok" if inside else "broken", version, wanted, remark)
 
 
-def library_finding(requirement: Requirement) -> Finding:
+def package_finding(requirement: Requirement) -> Finding:
     """One library: installed, importable, in range."""
     name, wanted = requirement.name, str(requirement.specifier)
     install = f'pip install "{name}{wanted}"'
@@ -187,7 +187,7 @@ def shelf_finding(name: str) -> Finding:
 
 def extra_finding(extra: str, wanted: Iterable[Requirement], machine: dict[str, Any]) -> Finding:
     """One extra: its libraries, and the device or the Java it needs."""
-    findings = [_or_the_gpu_build(library_finding(requirement)) for requirement in wanted]
+    findings = [_or_the_gpu_build(package_finding(requirement)) for requirement in wanted]
     problems = [f"{f.part} {f.version} {f.remark}" for f in findings if f.status == "broken"]
     status: Status = "broken" if problems else "missing"
     if absent := [f.part for f in findings if f.status == "missing"]:

@@ -96,7 +96,7 @@ def test_a_library_is_ok_missing_out_of_range_or_broken(site):
     distribution(site, "toy-torn", "1.0", "raise OSError('libtorn.so: cannot open\\nand more')")
     distribution(site, "toy-gone", "1.0", None)
     findings = {
-        name: doctor.library_finding(Requirement(f"{name}>=1,<2"))
+        name: doctor.package_finding(Requirement(f"{name}>=1,<2"))
         for name in ("toy-fine", "toy-old", "toy-torn", "toy-gone", "toy-absent")
     }
     assert {name: finding.status for name, finding in findings.items()} == {
