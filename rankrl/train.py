@@ -12,7 +12,6 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -177,24 +176,22 @@ def build(config: PolicyConfig) -> tuple[RankPolicyTrainer, dict[str, Any]]:
     shown = [*(row["prompt"] for row in rows), *_held_out_prompts(held_out, reranker)]
     check_lengths(shown, tokenizer, config)
     model, peft = policy_of(config.model, config.peft, peft)
-    make = partial(
-        RankPolicyTrainer,
-        model,
-        rewards=rewards,
-        reranker=reranker,
-        args=config,
-        held_out=held_out,
-        callbacks=[
-            LogToFile(Path(config.output_dir) / "log.jsonl"),
-            SaveCard(config.reranker, reranker, **_engine_options(config)),
-        ],
-        train_dataset=Dataset.from_list(rows),
-        eval_dataset=Dataset.from_list(rows[:1]) if held_out else None,
-        processing_class=tokenizer,
-        peft_config=peft,
-    )
     try:
-        trainer = make()
+        trainer = RankPolicyTrainer(
+            model,
+            rewards=rewards,
+            reranker=reranker,
+            args=config,
+            held_out=held_out,
+            callbacks=[
+                LogToFile(Path(config.output_dir) / "log.jsonl"),
+                SaveCard(config.reranker, reranker, **_engine_options(config)),
+            ],
+            train_dataset=Dataset.from_list(rows),
+            eval_dataset=Dataset.from_list(rows[:1]) if held_out else None,
+            processing_class=tokenizer,
+            peft_config=peft,
+        )
     except RankRLError:
         raise
     except ValueError as error:  # TRL, transformers and PEFT refuse settings this way
@@ -225,12 +222,9 @@ def check_lengths(prompts: Sequence[Any], tokenizer: Any, config: PolicyConfig) 
     Raises:
         ConfigError: they do not.
     """
-    from transformers import AutoConfig
+    from rankrl.engines.transformers import context_length
 
-    adapter = Path(str(config.model)) / "adapter_config.json"
-    if adapter.is_file():  # its base is found and checked when it is loaded
-        return
-    context = getattr(AutoConfig.from_pretrained(config.model).get_text_config(), "max_position_embeddings", None)
+    context = context_length(str(config.model))
     longest = sorted(prompts, key=lambda messages: -sum(len(m["content"]) for m in messages))[:64]
     options = dict(config.chat_template_kwargs or {})
     texts = [tokenizer.apply_chat_template(p, tokenize=False, add_generation_prompt=True, **options) for p in longest]

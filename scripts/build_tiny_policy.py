@@ -32,6 +32,7 @@ from rankrl.types import CandidateList, Query
 from retrieval.bm25 import BM25
 from retrieval.collections import Collection, Document, load_collection
 
+# k = 3 here and depth 10 in the demo: of six settings on 100 held-out train topics, a cheap one that loses little (within noise)
 RERANKER = RankR1(template="brief", num_child=3, k=3, passage_tokens=64, query_tokens=40)
 ANSWER_TOKENS = 12
 

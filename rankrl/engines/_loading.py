@@ -105,6 +105,17 @@ def load_tokenizer(name: str) -> Any:
     return tokenizer
 
 
+def context_length(name: str) -> int | None:
+    """How many tokens the model of a folder, adapter folder or hub name takes; None when its configuration does not say."""
+    adapter = Path(name) / "adapter_config.json"
+    base = _base_of(adapter) if adapter.is_file() else name
+    with _told_in_one_line(base):
+        from transformers import AutoConfig
+
+        config = AutoConfig.from_pretrained(base, local_files_only=_without_hub(base)).get_text_config()
+    return getattr(config, "max_position_embeddings", None)
+
+
 def _base_of(adapter: Path) -> str:
     """The model that a PEFT adapter stands on; a relative path counts from here, else from the adapter's folder."""
     import json

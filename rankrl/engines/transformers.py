@@ -10,11 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rankrl.engines._loading import TokenClip, check_template, load_model, load_tokenizer, usable_device
+from rankrl.engines._loading import (
+    TokenClip,
+    check_template,
+    context_length,
+    load_model,
+    load_tokenizer,
+    usable_device,
+)
 from rankrl.errors import ConfigError, DataError
 from rankrl.types import Answer, Messages
 
-__all__ = ["TokenClip", "TransformersEngine", "load_model", "load_tokenizer"]
+__all__ = ["TokenClip", "TransformersEngine", "context_length", "load_model", "load_tokenizer"]
 
 
 class TransformersEngine:
