@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import lzma
 import os
 import signal
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from rankrl.errors import DataError
 
@@ -80,3 +82,21 @@ def open_text(path: str | Path, *, what: str) -> IO[str]:
         raise DataError(f"{what} is a folder, not a file: {source}") from None
     except OSError as error:
         raise DataError(f"{what} cannot be read: {source}: {error.strerror}") from None
+
+
+def content_sha256(path: str | Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal; `.gz` and `.xz` are decompressed first.
+
+    Raises:
+        DataError: the file cannot be read or unpacked.
+    """
+    source = Path(path)
+    digest = hashlib.sha256()
+    opened: Any = {".gz": gzip.open, ".xz": lzma.open}.get(source.suffix, open)
+    try:
+        with opened(source, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise DataError(f"{source} cannot be read: {error}") from None
+    return digest.hexdigest()

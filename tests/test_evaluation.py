@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
+from rankrl.comparison import compare
 from rankrl.errors import ConfigError, DataError
-from rankrl.evaluation import compare, evaluate, mean_interval, parse_measures
+from rankrl.evaluation import evaluate, mean_interval
+from rankrl.measures import parse_measures
 
 QRELS = {"1": {"a": 1}, "2": {"b": 2, "c": 0}, "3": {"d": 0, "e": -1}, "4": {"f": 1}}
 RUN = {"1": {"a": 2.0, "z": 1.0}, "2": {"c": 2.0, "b": 1.0}, "3": {"d": 1.0}, "9": {"a": 1.0}}
@@ -85,7 +87,7 @@ def test_a_measure_that_cannot_be_computed_is_named_with_what_can(name, says):
 @pytest.mark.parametrize("name", ["R@0", "P@0", "Success@0", "Judged@0"])
 def test_bug_trec_eval_ends_the_process_at_a_cutoff_of_0(name):
     """Checked in a process of its own: without the check the interpreter aborts."""
-    code = f"from rankrl.evaluation import parse_measures\nparse_measures([{name!r}])"
+    code = f"from rankrl.measures import parse_measures\nparse_measures([{name!r}])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "cutoff must be a whole number from 1, got 0" in done.stderr

@@ -16,7 +16,7 @@ ROOMS = [
     {"rankrl.rerankers", "rankrl.allocators", "rewards", "retrieval"},
     {
         "rankrl.training", "rankrl.evaluation", "rankrl.engines", "rankrl.report", "rankrl.serving", "rankrl.lookup",
-        "rankrl.reranking", "rankrl.doctor", "rankrl.testing",
+        "rankrl.reranking", "rankrl.doctor", "rankrl.testing", "rankrl.measures", "rankrl.comparison", "rankrl.provenance",
     },
     {"rankrl.cli", "rankrl.__main__", "rankrl.train", "rankrl.commands", "scripts", "benchmarks"},
 ]  # fmt: skip
@@ -139,7 +139,10 @@ def test_private_names_of_trl_appear_in_one_module_and_the_overrides():
             assert not found, f"{module} uses {found}; go through rankrl.training._trl_compat"
 
 
-HEAVY = ("torch", "numpy", "transformers", "trl", "peft", "datasets", "bm25s", "ir_measures", "rich", "scipy")
+HEAVY = (
+    "torch", "numpy", "transformers", "trl", "peft", "datasets", "bm25s", "ir_measures", "rich", "scipy",
+    "pandas", "pyarrow", "faiss", "pyserini", "jnius", "sentence_transformers", "ir_datasets", "jinja2", "matplotlib",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from rankrl.commands import _runs
 
 if TYPE_CHECKING:
-    from rankrl.evaluation import Comparison, Difference
+    from rankrl.comparison import Comparison, Difference
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from rankrl.evaluation import compare, parse_measures
+    from rankrl.comparison import compare
+    from rankrl.measures import parse_measures
 
     measures = [str(m) for m in parse_measures(args.metrics)]
     qrels = _runs.chosen_qrels(args)

@@ -41,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from rankrl.evaluation import DEFAULT_MEASURES, evaluate, is_mean, mean_interval, parse_measures
+    from rankrl.evaluation import evaluate, mean_interval
+    from rankrl.measures import DEFAULT_MEASURES, is_mean, parse_measures
 
     measures = [str(m) for m in parse_measures(args.metrics or DEFAULT_MEASURES)]
     qrels = _runs.chosen_qrels(args)

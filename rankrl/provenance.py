@@ -1,0 +1,75 @@
+"""What a run was made of, in a JSON file beside it: `bm25.trec` has `bm25.trec.json`.
+
+The run's own SHA-256 stands in it, so a description that belongs to another version of the run is not believed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rankrl import __version__
+from rankrl.errors import DataError
+from rankrl.files import atomic_writer, content_sha256, open_text
+
+LIBRARIES = ("numpy", "torch", "transformers", "bm25s", "pyserini", "faiss-cpu", "faiss-gpu", "sentence-transformers")
+
+
+def provenance_path(run: str | Path) -> Path:
+    """The file that describes a run."""
+    return Path(f"{run}.json")
+
+
+def write_provenance(run: str | Path, facts: Mapping[str, Any]) -> None:
+    """Describe a run that has been written: `facts`, the command, versions, the time (UTC) and the run's SHA-256."""
+    whole = {**facts, "made_by": surroundings(), "run_sha256": content_sha256(run)}
+    with atomic_writer(provenance_path(run)) as file:
+        file.write(json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_provenance(run: str | Path) -> dict[str, Any] | None:
+    """What stands beside a run, or None when nothing does.
+
+    Raises:
+        DataError: the description is no JSON object, or was written for another content of the run.
+    """
+    path = provenance_path(run)
+    if not path.is_file():
+        return None
+    with open_text(path, what="provenance") as file:
+        try:
+            found = json.load(file)
+        except ValueError as error:  # a UnicodeDecodeError is one too
+            raise DataError(f"{path}: not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: expected a JSON object")
+    if found.get("run_sha256") != (now := content_sha256(run)):
+        raise DataError(
+            f"{path} describes another version of {run} (its SHA-256 is {now}); delete it, or make the run again"
+        )
+    return found
+
+
+def surroundings() -> dict[str, Any]:
+    """Versions, machine, command line and time: what a description says besides the facts of its run."""
+    versions = {}
+    for name in LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "rankrl": __version__,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "versions": versions,
+    }
