@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,11 +10,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rankrl.commands._tables import FORMATS, best, csv_text, json_text, latex, markdown, table
 from rankrl.errors import ConfigError, DataError
 from rankrl.types import Qrels, Run
 
 if TYPE_CHECKING:
     from rankrl.evaluation import Evaluation
+
+__all__ = [
+    "about",
+    "add_output_arguments",
+    "add_qrels_arguments",
+    "best",
+    "chosen_qrels",
+    "csv_text",
+    "deliver",
+    "json_text",
+    "latex",
+    "markdown",
+    "named_runs",
+    "remarks",
+    "say",
+    "table",
+]
 
 _SUFFIXES = {".gz", ".xz", ".trec", ".run", ".txt", ".tsv", ".res"}
 
@@ -31,7 +48,7 @@ def add_qrels_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that say how and where the result is written."""
-    parser.add_argument("--format", choices=("table", "json", "csv"), default="table", help="(default: %(default)s)")
+    parser.add_argument("--format", choices=FORMATS, default="table", help="(default: %(default)s)")
     parser.add_argument("-o", "--output", metavar="FILE", help="write there instead of to standard output")
 
 
@@ -96,21 +113,6 @@ def about(name: str) -> Iterator[None]:
 
 def _few(qids: Sequence[str]) -> str:
     return f" ({', '.join(qids[:5])}{', …' if len(qids) > 5 else ''})"
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
-    """Aligned columns, the first `left` to the left and the others to the right; on a terminal the first one may be cut."""
-    lines = [list(heads), *map(list, rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
-    if sys.stdout.isatty():
-        too_wide = sum(widths) + 2 * (len(widths) - 1) - shutil.get_terminal_size().columns
-        widths[0] = max(8, widths[0] - max(0, too_wide))
-    printed = []
-    for line in lines:
-        line[0] = line[0] if len(line[0]) <= widths[0] else "…" + line[0][1 - widths[0] :]
-        cells = [c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
-        printed.append("  ".join(cells).rstrip())
-    return "\n".join(printed) + "\n"
 
 
 def deliver(text: str, output: str | None) -> None:
