@@ -23,7 +23,7 @@ SHELVES = {
 }
 """Shelf -> the package whose modules are its parts."""
 
-_NOT_PARTS = {"retrievers": frozenset({"collections"})}
+_NOT_PARTS = {"retrievers": frozenset({"collections", "fusion"})}
 _BESIDE = Path(__file__).resolve().parents[1]
 
 

@@ -11,8 +11,15 @@ from pathlib import Path
 import pytest
 
 from rankrl.errors import ConfigError, DataError
-from rankrl.types import Query
-from retrieval.collections import Collection, Document, candidate_lists, load_collection, summaries
+from rankrl.types import CandidateList, Query
+from retrieval.collections import (
+    Collection,
+    Document,
+    candidate_lists,
+    load_collection,
+    search_without,
+    summaries,
+)
 
 CORPUS = [
     {"_id": "d1", "title": "Faust", "text": "A tragedy."},
@@ -209,7 +216,7 @@ def test_an_empty_corpus_and_broken_files_are_refused_in_one_line(folder):
     with pytest.raises(DataError, match="no documents in"):
         _ = load_collection(folder).corpus
     (folder / "corpus.jsonl").write_bytes(b'{"_id": "d1", "text": "\xff"}\n')
-    with pytest.raises(DataError, match=r"not UTF-8 text.*corpus\.jsonl"):
+    with pytest.raises(DataError, match=r"corpus\.jsonl:1: not UTF-8 text: byte 0xff at position 24"):
         _ = load_collection(folder).corpus
     (folder / "corpus.jsonl").unlink()
     for suffix, pack in ((".gz", gzip.compress), (".xz", lzma.compress)):
@@ -265,3 +272,119 @@ def test_summaries_have_one_line_for_each_bundled_collection():
     assert "scifact" in found
     assert all(line and "\n" not in line for line in found.values())
     assert all(isinstance(load_collection(name), Collection) for name in found)
+
+
+class Counting:
+    """A retriever that always finds d00, d01, … in that order, and remembers what it was asked."""
+
+    def __init__(self, size: int = 40) -> None:
+        self.documents = [Document(f"d{i:02}", "", "x") for i in range(size)]
+        self.asked: list[tuple[int, int]] = []
+
+    def search(self, queries, k):
+        self.asked.append((len(queries), k))
+        found = tuple(d.candidate(float(-i)) for i, d in enumerate(self.documents[:k]))
+        return [CandidateList(query, found) for query in queries]
+
+
+def test_excluded_documents_are_removed_before_the_cut_and_batches_stay_batches():
+    queries = [Query(f"q{i}", "x") for i in range(6)]
+    exclusions = {
+        "q1": frozenset({"d00", "d02", "d39"}),
+        "q4": frozenset({"d01"}),
+        "q5": frozenset({"d00", "d01", "d05"}),
+    }
+    retriever = Counting()
+    found = search_without(retriever, queries, 3, exclusions)
+    assert [listing.query for listing in found] == queries
+    assert [listing.docids for listing in found] == [
+        ("d00", "d01", "d02"),
+        ("d01", "d03", "d04"),
+        ("d00", "d01", "d02"),
+        ("d00", "d01", "d02"),
+        ("d00", "d02", "d03"),
+        ("d02", "d03", "d04"),
+    ]
+    assert sorted(retriever.asked) == [(1, 4), (2, 7), (3, 3)]
+
+
+def test_a_query_is_searched_equally_deep_whatever_is_searched_with_it():
+    queries = [Query(f"q{i}", "x") for i in range(9)]
+    exclusions = {query.qid: frozenset(f"d{j:02}" for j in range(i)) for i, query in enumerate(queries)}
+    together = search_without(Counting(), queries, 4, exclusions)
+    for i, query in enumerate(queries):
+        alone = Counting()
+        assert search_without(alone, [query], 4, exclusions) == [together[i]]
+        assert together[i].docids == tuple(f"d{j:02}" for j in range(i, i + 4))
+        assert alone.asked[0][1] >= 4 + i
+    with pytest.raises(ConfigError, match="k is 0"):
+        search_without(Counting(), queries, 0, {})
+
+
+def test_the_document_that_is_the_query_is_excluded_as_beir_does(folder):
+    (folder / "corpus.jsonl").write_text(lines([*CORPUS, {"_id": "q1", "text": "one"}]))
+    collection = load_collection(folder)
+    assert collection.exclusions("test") == collection.exclusions() == {"q1": frozenset({"q1"})}
+    assert collection.facts("test")["identical_ids"] == {"topics": 1, "removed": True}
+    assert collection.facts("test")["excluded"] == 1
+    run = {"q1": {"q1": 9.0, "d1": 2.0, "d2": 1.0}}
+    (found,) = candidate_lists(collection, run, [Query("q1", "one")], 1, exclusions=collection.exclusions("test"))
+    assert found.docids == ("d1",)
+
+
+def test_equal_ids_that_mean_nothing_remove_nothing(folder):
+    """Cranfield numbers its queries and its documents from 1: there document 40 is relevant to query 40."""
+    (folder / "corpus.jsonl").write_text(lines([*CORPUS, {"_id": "q1", "text": "x"}, {"_id": "q3", "text": "y"}]))
+    (folder / "qrels" / "dev.tsv").write_text("q3\tq3\t1\n")
+    collection = load_collection(folder)
+    assert collection.exclusions("test") == {}
+    assert collection.facts("test")["identical_ids"] == {"topics": 2, "removed": False}
+
+
+def test_a_folder_may_say_that_equal_ids_mean_nothing(folder):
+    (folder / "corpus.jsonl").write_text(lines([*CORPUS, {"_id": "q1", "text": "one"}]))
+    (folder / "collection.json").write_text('{"identical_ids": "keep"}')
+    assert load_collection(folder).exclusions("test") == {}
+    (folder / "collection.json").write_text('{"identical_ids": "perhaps"}')
+    with pytest.raises(DataError, match="`identical_ids` is 'perhaps'; expected 'remove' or 'keep'"):
+        load_collection(folder).exclusions("test")
+
+
+def test_facts_count_and_hash_what_a_run_was_made_of(folder):
+    collection = load_collection(folder)
+    facts = collection.facts("test")
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts == {
+        "name": folder.name,
+        "split": "test",
+        "documents": 3,
+        "queries": 2,
+        "topics": 2,
+        "judgements": 3,
+        "relevant": 2,
+        "grades": [0, 1, 2],
+        "judged_outside": 0,
+        "excluded": 0,
+        "qrels_sha256": hashlib.sha256(b"q1\x1fd1\x1f1\x1f\x1eq3\x1fd1\x1f0\x1f\x1eq3\x1fd2\x1f2\x1f\x1e").hexdigest(),
+        "queries_sha256": hashlib.sha256(b"q1\x1fone\x1f\x1eq3\x1fthree\x1f\x1e").hexdigest(),
+        "sha256": {
+            name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            for name in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")
+        },
+    }
+    every = collection.facts(None)
+    assert (every["queries"], every["split"], "topics" in every) == (3, None, False)
+
+
+def test_the_facts_of_a_derived_split_name_every_file_that_decides_it():
+    facts = load_collection("scifact").facts("test-unseen")
+    assert (facts["topics"], facts["documents"], facts["excluded"]) == (104, 5183, 0)
+    recorded = load_collection("scifact").provenance["sha256"]
+    assert facts["sha256"] == recorded
+    assert facts["licence"] == load_collection("scifact").provenance["licence"]
+    assert facts["qrels_sha256"] != load_collection("scifact").facts("test")["qrels_sha256"]
+
+
+def test_judged_documents_that_the_corpus_lacks_are_counted(folder):
+    (folder / "qrels" / "test.tsv").write_text("q1\td1\t1\nq1\td9\t1\nq3\td9\t0\n")
+    assert load_collection(folder).facts("test")["judged_outside"] == 1
