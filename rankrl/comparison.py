@@ -1,28 +1,40 @@
-"""Compares runs topic by topic: differences of their means, intervals, paired tests."""
+"""Compares runs topic by topic: differences of their means, intervals, paired tests, power, and the queries that got worse."""
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from rankrl.errors import ConfigError, DataError
+from rankrl.errors import ConfigError, DataError, unknown_name
 from rankrl.evaluation import Evaluation, Topics, evaluate
-from rankrl.measures import is_mean
-from rankrl.types import Qrels, Run
+from rankrl.measures import is_mean, parse_measures
+from rankrl.runs import ranked
+from rankrl.types import Judgments, Qrels, Run
+
+TESTS = ("randomisation", "t", "wilcoxon")
+"""The paired tests, each two-sided: Fisher's randomisation test, Student's t, Wilcoxon's signed ranks."""
+
+LEVEL = 0.05
+POWER = 0.8
 
 _SAME = 1e-9  # values closer than this are one value: the order of a sum may change its last digits
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One system against the first, in one measure: `system` minus `baseline`, over the topics both are scored on.
+    """One system against another, in one measure: `system` minus `baseline`, over the topics both are scored on.
 
     low, high: 95 % paired bootstrap interval of the mean difference (percentile, 10,000 resamples).
-    p: two-sided randomisation test. p_holm: p adjusted by Holm for the number of systems that are compared with the first
-    in this measure (not for the number of measures).
+    spread: standard deviation of the differences. effect: difference / spread (d_z); None where there is no spread.
+    p_by_test: two-sided p of each of `TESTS`. p_holm_by_test: the same adjusted by Holm, each test by itself, for the
+    comparisons made in this measure (`comparisons` of them), not for the number of measures. test: the one that decides.
     wins, ties, losses: topics on which the system is better, equal, worse.
+    detectable: the smallest true difference that so many topics of this spread show with power 0.8 (t-test, two-sided, at
+    the 5 % level divided by `comparisons`, the strictest step of Holm). topics_needed: how many topics would show a true
+    difference of the size observed, at the same level and power. None where there is no spread, or no difference.
     """
 
     measure: str
@@ -33,16 +45,32 @@ class Difference:
     difference: float
     low: float
     high: float
-    p: float
-    p_holm: float
+    spread: float
+    effect: float | None
+    test: str
+    p_by_test: Mapping[str, float]
+    p_holm_by_test: Mapping[str, float]
+    comparisons: int
     wins: int
     ties: int
     losses: int
+    detectable: float | None
+    topics_needed: int | None
+
+    @property
+    def p(self) -> float:
+        """The p of the test that decides."""
+        return self.p_by_test[self.test]
+
+    @property
+    def p_holm(self) -> float:
+        """The adjusted p of the test that decides."""
+        return self.p_holm_by_test[self.test]
 
     @property
     def significant(self) -> bool:
         """True when the adjusted p is below 0.05."""
-        return self.p_holm < 0.05
+        return self.p_holm < LEVEL
 
     @property
     def verdict(self) -> str:
@@ -53,10 +81,21 @@ class Difference:
             return "no significant difference"
         return f"significantly {'better' if self.difference > 0 else 'worse'} at the 5 % level"
 
+    @property
+    def power_in_words(self) -> str:
+        """What these topics can show, in plain words; empty where their differences have no spread to tell it from."""
+        if self.detectable is None:
+            return ""
+        topics = self.wins + self.ties + self.losses
+        said = f"{topics} topics show a true difference of {self.detectable:.4f} four times in five"
+        if self.significant or self.topics_needed is None:
+            return said
+        return f"{said}; one of {abs(self.difference):.4f}, as observed, would take {self.topics_needed:,} topics"
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Systems compared with the first one: `differences`, measure by measure, and each system's own `evaluations`."""
+    """Systems compared: `differences`, measure by measure, and each system's own `evaluations`."""
 
     evaluations: Mapping[str, Evaluation]
     differences: tuple[Difference, ...]
@@ -67,6 +106,39 @@ class Comparison:
         return next(iter(self.evaluations.values())).topics
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One document that changed its place: its grade, and its rank (from 1) before and after; None = not in the run."""
+
+    docid: str
+    grade: int
+    before: int | None
+    after: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """One query that got worse: its value before and after, and the judged documents that moved.
+
+    moves: the documents that the measure counts as relevant first, then those that moved furthest (all places beyond the
+    cutoff are one place). depth: the measure's cutoff, None when it reads the whole list. unjudged_before, unjudged_after:
+    how many documents without judgement stand within it.
+    """
+
+    qid: str
+    before: float
+    after: float
+    depth: int | None
+    moves: tuple[Move, ...]
+    unjudged_before: int
+    unjudged_after: int
+
+    @property
+    def drop(self) -> float:
+        """How much was lost, above 0."""
+        return self.before - self.after
+
+
 def compare(
     qrels: Qrels,
     runs: Mapping[str, Run],
@@ -74,27 +146,83 @@ def compare(
     *,
     seed: int = 0,
     topics: Literal["judged"] | Collection[str] = "judged",
+    test: str = "randomisation",
+    all_pairs: bool = False,
 ) -> Comparison:
     """Every run after the first against the first (the baseline), topic by topic; the same seed gives the same numbers.
 
+    all_pairs: every run against each one before it, and Holm over all of these. test: which of `TESTS` the verdict uses.
     A topic that a run misses counts with 0 for it. See `evaluate` for `topics`, and `Difference` for what is computed.
+    Before the adjustment, the numbers of a pair depend neither on the other runs and measures nor on their order; two
+    runs the other way round give the same p and the difference and interval of the other sign, to the last digit.
 
     Raises:
-        ConfigError: fewer than two runs, or a measure that is unknown or not averaged over topics.
+        ConfigError: fewer than two runs, a measure that is unknown or not averaged over topics, or no such test.
         DataError: as `evaluate`.
     """
     if len(runs) < 2:
         raise ConfigError(f"a comparison needs at least two runs, got {len(runs)}")
+    if test not in TESTS:
+        raise unknown_name("test", test, TESTS)
     if topics == "retrieved":
         raise ConfigError("runs are compared on the same topics: 'judged', or a collection of qids")
     if counts := [name for name in measures if not is_mean(name)]:
         raise ConfigError(f"{counts[0]} is a sum over topics, not a mean, and cannot be compared with a paired test")
     evaluations = {name: _named(name, qrels, run, measures, topics) for name, run in runs.items()}
     baseline, *others = evaluations
-    differences: list[Difference] = []
-    for measure in evaluations[baseline].measures:
-        differences += _adjusted([_difference(evaluations, measure, baseline, other, seed) for other in others])
-    return Comparison(evaluations, tuple(differences))
+    pairs = list(itertools.combinations(evaluations, 2)) if all_pairs else [(baseline, other) for other in others]
+    return Comparison(evaluations, tuple(_differences(evaluations, pairs, seed, test)))
+
+
+def flips(
+    comparison: Comparison,
+    difference: Difference,
+    qrels: Qrels,
+    runs: Mapping[str, Run],
+    *,
+    threshold: float = 0.0,
+    moves: int | None = 5,
+) -> list[Flip]:
+    """The queries that got worse by more than `threshold` from `difference.baseline` to `.system`, the worst first.
+
+    Queries that lost equally much come in the order of their qids. qrels, runs: what the comparison was made of. moves: at
+    most so many documents of each query; None for all of them.
+
+    Raises:
+        ConfigError: threshold or moves below 0, or a threshold that is not a number.
+    """
+    if not threshold >= 0.0 or (moves is not None and moves < 0):
+        raise ConfigError(f"threshold and moves must be numbers from 0, got {threshold} and {moves}")
+    parameters = parse_measures([difference.measure])[0].params
+    depth, relevant_from = parameters.get("cutoff"), parameters.get("rel", 1)
+    before, after = (comparison.evaluations[name].values[difference.measure] for name in _ends(difference))
+    worse = [qid for qid in comparison.topics if before[qid] - after[qid] > max(threshold, _SAME)]
+    found = []
+    for qid in sorted(worse, key=lambda qid: (after[qid] - before[qid], qid)):
+        orders = [ranked(runs[name].get(qid, {})) for name in _ends(difference)]
+        unjudged = [sum(docid not in qrels[qid] for docid in order[:depth]) for order in orders]
+        moved = _moves(orders[0], orders[1], qrels[qid], depth, relevant_from)
+        found.append(Flip(qid, before[qid], after[qid], depth, tuple(moved[:moves]), *unjudged))
+    return found
+
+
+def _ends(difference: Difference) -> tuple[str, str]:
+    return difference.baseline, difference.system
+
+
+def _moves(
+    before: Sequence[str], after: Sequence[str], judgments: Judgments, depth: int | None, relevant_from: int
+) -> list[Move]:
+    """The judged documents that are in another place, ordered as `Flip` says."""
+    beyond = depth + 1 if depth is not None else max(len(before), len(after)) + 1
+    ranks = [{docid: rank for rank, docid in enumerate(order, start=1)} for order in (before, after)]
+    moves = [Move(docid, grade, ranks[0].get(docid), ranks[1].get(docid)) for docid, grade in judgments.items()]
+
+    def distance(move: Move) -> int:
+        return abs(min(move.before or beyond, beyond) - min(move.after or beyond, beyond))
+
+    moved = [move for move in moves if distance(move)]
+    return sorted(moved, key=lambda move: (move.grade < relevant_from, -distance(move), move.docid))
 
 
 def _named(name: str, qrels: Qrels, run: Run, measures: Sequence[str], topics: Topics) -> Evaluation:
@@ -104,36 +232,78 @@ def _named(name: str, qrels: Qrels, run: Run, measures: Sequence[str], topics: T
         raise DataError(f"{name}: {error}") from error
 
 
-def _difference(
-    evaluations: Mapping[str, Evaluation], measure: str, baseline: str, system: str, seed: int
-) -> Difference:
+def _differences(
+    evaluations: Mapping[str, Evaluation], pairs: Sequence[tuple[str, str]], seed: int, test: str
+) -> Iterator[Difference]:
+    """The differences of the pairs, measure by measure; all of them meet the same resamples and the same random signs."""
     import numpy as np
 
-    from rankrl.statistics import bootstrap_interval, randomisation_test
+    from rankrl.statistics import bootstrap_intervals, holm, randomisation_tests
 
-    a, b = evaluations[baseline], evaluations[system]
-    raw = [b.values[measure][qid] - a.values[measure][qid] for qid in a.topics]
-    deltas = [0.0 if abs(delta) < _SAME else delta for delta in raw]
-    low, high = bootstrap_interval(deltas, rng=np.random.default_rng(seed))
-    p = randomisation_test(deltas, rng=np.random.default_rng(seed))
+    measures = evaluations[pairs[0][0]].measures
+    compared = [(measure, *pair) for measure in measures for pair in pairs]
+    deltas_DT = [_deltas(evaluations[a], evaluations[b], measure) for measure, a, b in compared]
+    intervals = bootstrap_intervals(deltas_DT, rng=np.random.default_rng(seed))
+    ps = randomisation_tests(deltas_DT, rng=np.random.default_rng(seed))
+    unadjusted = [
+        _difference(evaluations, which, deltas, interval, p, test, len(pairs))
+        for which, deltas, interval, p in zip(compared, deltas_DT, intervals, ps, strict=True)
+    ]
+    for start in range(0, len(unadjusted), len(pairs)):
+        family = unadjusted[start : start + len(pairs)]
+        adjusted = {name: holm([d.p_by_test[name] for d in family]) for name in TESTS}
+        for i, d in enumerate(family):
+            yield replace(d, p_holm_by_test={name: adjusted[name][i] for name in TESTS})
+
+
+def _deltas(baseline: Evaluation, system: Evaluation, measure: str) -> list[float]:
+    before, after = baseline.values[measure], system.values[measure]
+    raw = [after[qid] - before[qid] for qid in baseline.topics]
+    return [0.0 if abs(delta) < _SAME else delta for delta in raw]
+
+
+def _difference(
+    evaluations: Mapping[str, Evaluation],
+    which: tuple[str, str, str],
+    deltas: Sequence[float],
+    interval: tuple[float, float],
+    p: float,
+    test: str,
+    comparisons: int,
+) -> Difference:
+    from rankrl.statistics import (
+        detectable_difference,
+        paired_t,
+        standard_deviation,
+        standardised_difference,
+        topics_needed,
+        wilcoxon,
+    )
+
+    measure, baseline, system = which
+    p_by_test = {"randomisation": p, "t": paired_t(deltas)[1], "wilcoxon": wilcoxon(deltas)}
+    spread, effect = standard_deviation(deltas), standardised_difference(deltas)
+    level = LEVEL / comparisons
+    mean = math.fsum(deltas) / len(deltas)
+    to_be_shown = effect if effect and abs(mean) >= _SAME else 0.0
     return Difference(
         measure=measure,
         baseline=baseline,
         system=system,
-        baseline_mean=a.totals[measure],
-        system_mean=b.totals[measure],
-        difference=math.fsum(deltas) / len(deltas),
-        low=low,
-        high=high,
-        p=p,
-        p_holm=p,
+        baseline_mean=evaluations[baseline].totals[measure],
+        system_mean=evaluations[system].totals[measure],
+        difference=mean,
+        low=interval[0],
+        high=interval[1],
+        spread=spread,
+        effect=effect,
+        test=test,
+        p_by_test=p_by_test,
+        p_holm_by_test=p_by_test,
+        comparisons=comparisons,
         wins=sum(delta > 0 for delta in deltas),
         ties=sum(delta == 0 for delta in deltas),
         losses=sum(delta < 0 for delta in deltas),
+        detectable=detectable_difference(spread, len(deltas), level=level, power=POWER),
+        topics_needed=topics_needed(to_be_shown, level=level, power=POWER),
     )
-
-
-def _adjusted(differences: Sequence[Difference]) -> list[Difference]:
-    from rankrl.statistics import holm
-
-    return [replace(d, p_holm=p) for d, p in zip(differences, holm([d.p for d in differences]), strict=True)]
