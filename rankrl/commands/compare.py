@@ -1,34 +1,65 @@
-"""Compare runs with the first one, topic by topic: interval, randomisation test, verdict.
+"""Compare runs topic by topic: difference, interval, three paired tests, power, and the queries that got worse.
 
   rankrl compare runs/bm25.trec runs/rank_r1.trec --collection scifact --split test
+  rankrl compare a.trec b.trec c.trec --qrels qrels.txt --metrics nDCG@10 AP --all-pairs --test t
+  rankrl compare a.trec b.trec --collection scifact --flips 10
 
-For each measure: the difference of the means, its 95 % paired bootstrap interval (10,000 resamples), the two-sided
-p of Fisher's randomisation test (exact up to 20 topics that differ, else 100,000 draws), and W/T/L, the topics on
-which the run is better / equal / worse. With several runs, p is adjusted by Holm for their number. A topic that a run
-misses counts as 0. The same seed gives the same numbers.
+The first run is the baseline, unless --all-pairs. For each measure: the difference of the means, its 95 % paired
+bootstrap interval (10,000 resamples), two-sided p of Fisher's randomisation test (exact up to 20 topics that differ,
+else 100,000 draws), the paired t-test and Wilcoxon's signed-rank test, the effect size (mean difference / standard
+deviation of the differences), and W/T/L, the topics on which the run is better / equal / worse. With several
+comparisons each test's p is adjusted by Holm for their number, within a measure. Power: the smallest true difference
+that so many topics show four times in five (t-test, 5 % level). A topic that a run misses counts as 0. The same seed
+gives the same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import json
-from dataclasses import asdict, fields
-from typing import TYPE_CHECKING
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 from rankrl.commands import _runs
+from rankrl.errors import ConfigError
+from rankrl.types import Qrels, Run
 
 if TYPE_CHECKING:
-    from rankrl.comparison import Comparison, Difference
+    from rankrl.comparison import Comparison, Difference, Flip, Move
+
+_TESTS = {
+    "randomisation": "random.",
+    "t": "t",
+    "wilcoxon": "Wilcoxon",
+}  # the names that the library gives them, and short
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("baseline", metavar="RUN", help="the TREC run that the others are compared with")
+    parser.add_argument("baseline", metavar="RUN", help="the run that the others are compared with")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="the runs to compare with it")
     _runs.add_qrels_arguments(parser)
     parser.add_argument(
         "--metrics", "--metric", nargs="+", metavar="NAME", default=["nDCG@10"], help="measures (default: nDCG@10)"
+    )
+    parser.add_argument("--all-pairs", action="store_true", help="compare every pair, not only with the first run")
+    parser.add_argument(
+        "--test", choices=tuple(_TESTS), default="randomisation", help="the test that decides (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--flips",
+        type=int,
+        metavar="N",
+        help="list the N queries that got worst, with the documents that moved (in JSON: all queries that got worse)",
+    )
+    parser.add_argument(
+        "--flip-threshold",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="a query got worse when it lost more than X (default: any loss)",
     )
     _runs.add_output_arguments(parser)
 
@@ -37,50 +68,274 @@ def run(args: argparse.Namespace) -> int:
     from rankrl.comparison import compare
     from rankrl.measures import parse_measures
 
+    _check(args)
     measures = [str(m) for m in parse_measures(args.metrics)]
     qrels = _runs.chosen_qrels(args)
-    comparison = compare(qrels, _runs.named_runs([args.baseline, *args.runs]), measures, seed=args.seed)
-    write = {"table": _as_table, "json": _as_json, "csv": _as_csv}[args.format]
-    _runs.deliver(write(comparison, args), args.output)
+    runs = _runs.named_runs([args.baseline, *args.runs])
+    comparison = compare(qrels, runs, measures, seed=args.seed, test=args.test, all_pairs=args.all_pairs)
+    found = _flips(comparison, qrels, runs, args)
+    write: Callable[[Comparison, _Flips, argparse.Namespace], str] = {
+        "table": _as_table, "markdown": _as_markdown, "latex": _as_latex, "json": _as_json, "csv": _as_csv,
+    }[args.format]  # fmt: skip
+    _runs.deliver(write(comparison, found, args), args.output)
     _runs.say(remark for name, one in comparison.evaluations.items() for remark in _runs.remarks(name, one))
     return 0
 
 
-def _as_table(comparison: Comparison, args: argparse.Namespace) -> str:
+def _check(args: argparse.Namespace) -> None:
+    if args.flips is not None and args.flips < 1:
+        raise ConfigError(f"--flips must be at least 1, got {args.flips}")
+    if not args.flip_threshold >= 0.0:
+        raise ConfigError(f"--flip-threshold must be a number from 0, got {args.flip_threshold}")
+    if args.flips is None and args.flip_threshold:
+        raise ConfigError("--flip-threshold belongs to --flips N")
+    if args.flips is not None and args.format not in ("table", "json"):
+        raise ConfigError(f"--flips is written in the formats table and json, not in {args.format}")
+
+
+# The queries that got worse
+
+
+@dataclass(frozen=True, slots=True)
+class _Flips:
+    """The flips of each difference, {} when they were not asked for, and texts for them where there is a collection."""
+
+    by_difference: Sequence[tuple[Difference, Sequence[Flip]]] = ()
+    queries: Mapping[str, str] | None = None
+    corpus: Mapping[str, Any] | None = None
+
+    def query(self, qid: str) -> str:
+        """The query's text, "" where it is not known."""
+        return " ".join((self.queries or {}).get(qid, "").split())
+
+    def snippet(self, docid: str, *, characters: int) -> str:
+        """The start of a document's title, or of its text where it has none; "" where it is not known."""
+        document = (self.corpus or {}).get(docid)
+        if document is None:
+            return ""
+        return _cut(" ".join((document.title or document.text).split()), characters)
+
+
+def _flips(comparison: Comparison, qrels: Qrels, runs: Mapping[str, Run], args: argparse.Namespace) -> _Flips:
+    if args.flips is None:
+        return _Flips()
+    from rankrl.comparison import flips
+
+    moves = None if args.format == "json" else 5
+    found = [
+        (d, flips(comparison, d, qrels, runs, threshold=args.flip_threshold, moves=moves))
+        for d in comparison.differences
+    ]
+    if args.collection is None or not any(worse for _, worse in found):
+        return _Flips(found)
+    from retrieval.collections import load_collection
+
+    collection = load_collection(args.collection)
+    queries = {query.qid: query.text for query in collection.queries(args.split or "test")}
+    return _Flips(found, queries, collection.corpus)
+
+
+def _flip_lines(found: _Flips, label: Callable[[Difference], str], args: argparse.Namespace) -> Iterable[str]:
+    width = _width()
+    for d, worse in found.by_difference:
+        by = f" by more than {args.flip_threshold:g}" if args.flip_threshold else ""
+        topics = d.wins + d.ties + d.losses
+        shown = "" if len(worse) <= args.flips else f"; the {args.flips} that lost most:"
+        yield f"\n{d.measure}, {label(d)}: {len(worse)} of {topics} queries got worse{by}{shown}\n"
+        for flip in worse[: args.flips]:
+            yield _cut(f"{flip.qid}  {flip.before:.4f} -> {flip.after:.4f}  {found.query(flip.qid)}".rstrip(), width)
+            yield "\n"
+            for move in flip.moves:
+                line = f"  grade {move.grade:>2}  {_rank(move.before):>5} -> {_rank(move.after):<5}  {move.docid}"
+                room = width - len(line) - 2
+                yield f"{line}  {found.snippet(move.docid, characters=room)}".rstrip() if room >= 10 else line
+                yield "\n"
+            yield from _unjudged_line(flip)
+
+
+def _unjudged_line(flip: Flip) -> Iterable[str]:
+    if flip.unjudged_before != flip.unjudged_after:
+        within = f"the first {flip.depth}" if flip.depth is not None else "the list"
+        yield f"  without judgement in {within}: {flip.unjudged_before} -> {flip.unjudged_after}\n"
+
+
+def _rank(rank: int | None) -> str:
+    return "-" if rank is None else str(rank)
+
+
+# Formats
+
+
+def _as_table(comparison: Comparison, found: _Flips, args: argparse.Namespace) -> str:
+    number = {name: i for i, name in enumerate(comparison.evaluations, start=1)}
+
+    def label(d: Difference) -> str:
+        return f"{number[d.system]} - {number[d.baseline]}" if args.all_pairs else d.system
+
     blocks = []
-    by_measure: dict[str, list[Difference]] = {}
-    for difference in comparison.differences:
-        by_measure.setdefault(difference.measure, []).append(difference)
-    for measure, differences in by_measure.items():
-        first = differences[0]
-        several = len(differences) > 1
-        heads = ["run", "mean", "diff", "95% interval", "p", *(["p Holm"] if several else []), "W/T/L"]
-        rows = [[first.baseline, f"{first.baseline_mean:.4f}", *[""] * (len(heads) - 2)]]
+    for measure, differences in _by_measure(comparison).items():
+        means = {name: one.totals[measure] for name, one in comparison.evaluations.items()}
+        block = _main_table(measure, differences, means, label, args)
         for d in differences:
-            rows.append([d.system, f"{d.system_mean:.4f}", f"{d.difference:+.4f}", f"[{d.low:+.4f}, {d.high:+.4f}]"])
-            rows[-1] += [_p(d.p), *([_p(d.p_holm)] if several else []), f"{d.wins}/{d.ties}/{d.losses}"]
-        heading = f"{measure}, {len(comparison.topics)} topics, differences from {first.baseline}\n"
-        verdicts = "".join(f"{d.system}: {d.verdict}\n" for d in differences)
-        blocks.append(heading + _runs.table(heads, rows) + verdicts)
-    return "\n".join(blocks)
+            block += f"{label(d)}: {d.verdict}\n"
+            block += textwrap.fill(d.power_in_words, _width(), initial_indent="  ", subsequent_indent="  ") + "\n"
+        blocks.append(block.replace("\n\n", "\n") + _other_tests(differences, label, args))
+    flipped = "".join(_flip_lines(found, label, args))
+    return "\n".join(blocks) + "\n" + _how(comparison, args) + flipped
+
+
+def _main_table(
+    measure: str,
+    differences: Sequence[Difference],
+    means: Mapping[str, float],
+    label: Callable[[Difference], str],
+    args: argparse.Namespace,
+) -> str:
+    topics = differences[0].wins + differences[0].ties + differences[0].losses
+    holm = ["p Holm"] if len(differences) > 1 else []
+    rows = []
+    for d in differences:
+        ps = [_p(d.p), *([_p(d.p_holm)] if holm else [])]
+        rows.append([label(d), f"{d.difference:+.4f}", _interval(d), *ps, f"{d.wins}/{d.ties}/{d.losses}"])
+    heads = ["diff", "95% interval", "p", *holm, "W/T/L"]
+    if args.all_pairs:
+        numbered = [[name, f"{mean:.4f}", str(i)] for i, (name, mean) in enumerate(means.items(), start=1)]
+        heading = f"{measure}, {topics} topics, every pair of runs\n"
+        return heading + _runs.table(["run", "mean", "number"], numbered) + _runs.table(["pair", *heads], rows)
+    baseline = differences[0].baseline
+    with_means = [[row[0], f"{means[d.system]:.4f}", *row[1:]] for row, d in zip(rows, differences, strict=True)]
+    first = [baseline, f"{means[baseline]:.4f}", *[""] * len(heads)]
+    heading = f"{measure}, {topics} topics, differences from {baseline}\n"
+    return heading + _runs.table(["run", "mean", *heads], [first, *with_means])
+
+
+def _other_tests(
+    differences: Sequence[Difference], label: Callable[[Difference], str], args: argparse.Namespace
+) -> str:
+    others = [name for name in _TESTS if name != args.test]
+    several = len(differences) > 1
+    heads = ["pair" if args.all_pairs else "run", "effect"]
+    for name in others:
+        heads += [f"p {_TESTS[name]}", *(["Holm"] if several else [])]
+    rows = []
+    for d in differences:
+        row = [label(d), "-" if d.effect is None else f"{d.effect:+.3f}"]
+        for name in others:
+            row += [_p(d.p_by_test[name]), *([_p(d.p_holm_by_test[name])] if several else [])]
+        rows.append(row)
+    return _runs.table(heads, rows)
+
+
+def _how(comparison: Comparison, args: argparse.Namespace) -> str:
+    count = comparison.differences[0].comparisons
+    holm = f", Holm over {count} comparisons" if count > 1 else ""
+    names = {"randomisation": "randomisation test", "t": "paired t-test", "wilcoxon": "Wilcoxon signed-rank test"}
+    return f"p: {names[args.test]}, two-sided{holm}; seed {args.seed}\n"
+
+
+def _paper_table(comparison: Comparison, args: argparse.Namespace) -> tuple[list[str], list[list[str]], set[Any]]:
+    """(heads, rows, cells of significant differences) for Markdown and LaTeX: all measures in one table."""
+    several = comparison.differences[0].comparisons > 1
+    heads = ["measure", "run", *(["against"] if args.all_pairs else []), "mean", "diff", "95% interval"]
+    heads += [f"p {_TESTS[args.test]}", *(["p Holm"] if several else []), "effect", "W/T/L"]
+    rows: list[list[str]] = []
+    bold = set()
+    for measure, differences in _by_measure(comparison).items():
+        if not args.all_pairs:
+            first = differences[0]
+            rows.append([measure, first.baseline, f"{first.baseline_mean:.4f}", *[""] * (len(heads) - 3)])
+        for d in differences:
+            if d.significant:
+                bold.add((len(rows), heads.index("diff")))
+            row = [measure, d.system, *([d.baseline] if args.all_pairs else []), f"{d.system_mean:.4f}"]
+            row += [f"{d.difference:+.4f}", _interval(d), _p(d.p), *([_p(d.p_holm)] if several else [])]
+            rows.append([*row, "" if d.effect is None else f"{d.effect:+.3f}", f"{d.wins}/{d.ties}/{d.losses}"])
+    return heads, rows, bold
+
+
+def _as_markdown(comparison: Comparison, found: _Flips, args: argparse.Namespace) -> str:
+    heads, rows, bold = _paper_table(comparison, args)
+    return _runs.markdown(heads, rows, left=3 if args.all_pairs else 2, bold=bold)
+
+
+def _as_latex(comparison: Comparison, found: _Flips, args: argparse.Namespace) -> str:
+    heads, rows, bold = _paper_table(comparison, args)
+    note = f"{len(comparison.topics)} topics; bold: significant at the 5 % level\n{_how(comparison, args)}"
+    return _runs.latex(heads, rows, left=3 if args.all_pairs else 2, bold=bold, note=note)
+
+
+def _as_json(comparison: Comparison, found: _Flips, args: argparse.Namespace) -> str:
+    from rankrl.comparison import LEVEL, POWER
+
+    judged = {"qrels": args.qrels} if args.qrels else {"collection": args.collection, "split": args.split or "test"}
+    whole = {
+        **judged,
+        "seed": args.seed,
+        "topics": len(comparison.topics),
+        "missing": {name: list(one.missing) for name, one in comparison.evaluations.items()},
+        "interval": {"level": 0.95, "method": "percentile bootstrap of the paired differences", "resamples": 10_000},
+        "level": LEVEL,
+        "power": POWER,
+        "adjustment": "Holm, each test by itself, within a measure",
+        "differences": [_record(d) for d in comparison.differences],
+    }
+    if args.flips is not None:
+        whole["flip_threshold"] = args.flip_threshold
+        whole["flips"] = [
+            {"measure": d.measure, "baseline": d.baseline, "system": d.system, **_flip_record(flip, found)}
+            for d, worse in found.by_difference
+            for flip in worse
+        ]
+    return _runs.json_text(whole)
+
+
+def _flip_record(flip: Flip, found: _Flips) -> dict[str, Any]:
+    def moved(move: Move) -> dict[str, Any]:
+        known = {} if found.corpus is None else {"snippet": found.snippet(move.docid, characters=100)}
+        return {**asdict(move), **known}
+
+    text = {} if found.queries is None else {"text": found.query(flip.qid)}
+    return {**asdict(flip), "drop": flip.drop, **text, "moves": [moved(move) for move in flip.moves]}
+
+
+def _as_csv(comparison: Comparison, found: _Flips, args: argparse.Namespace) -> str:
+    records = [_record(d) for d in comparison.differences]
+    return _runs.csv_text(list(records[0]), [["" if v is None else v for v in one.values()] for one in records])
+
+
+def _record(d: Difference) -> dict[str, Any]:
+    """The difference as one flat row: the same in JSON and CSV."""
+    by_test = {"p_by_test": "p", "p_holm_by_test": "p_holm"}
+    row: dict[str, Any] = {}
+    for field in fields(d):
+        if field.name in by_test:
+            short = by_test[field.name]
+            row[short] = getattr(d, short)
+            row |= {f"{short}_{name}": p for name, p in getattr(d, field.name).items()}
+        else:
+            row[field.name] = getattr(d, field.name)
+    return {**row, "verdict": d.verdict}
+
+
+def _by_measure(comparison: Comparison) -> dict[str, list[Difference]]:
+    grouped: dict[str, list[Difference]] = {}
+    for difference in comparison.differences:
+        grouped.setdefault(difference.measure, []).append(difference)
+    return grouped
+
+
+def _interval(d: Difference) -> str:
+    return f"[{d.low:+.4f}, {d.high:+.4f}]"
 
 
 def _p(p: float) -> str:
     return f"{p:.4f}" if p >= 0.00005 else "<.0001"
 
 
-def _as_json(comparison: Comparison, args: argparse.Namespace) -> str:
-    judged = {"qrels": args.qrels} if args.qrels else {"collection": args.collection, "split": args.split or "test"}
-    rows = [{**asdict(d), "verdict": d.verdict} for d in comparison.differences]
-    missing = {name: list(one.missing) for name, one in comparison.evaluations.items()}
-    whole = {**judged, "seed": args.seed, "topics": len(comparison.topics), "missing": missing, "differences": rows}
-    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+def _cut(text: str, characters: int) -> str:
+    return text if len(text) <= characters else text[: characters - 1].rstrip() + "…"
 
 
-def _as_csv(comparison: Comparison, args: argparse.Namespace) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = [field.name for field in fields(comparison.differences[0])]
-    writer.writerow([*names, "verdict"])
-    writer.writerows([*(getattr(d, name) for name in names), d.verdict] for d in comparison.differences)
-    return text.getvalue()
+def _width() -> int:
+    """Columns of the terminal; 80 where the text goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
