@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
 
 from rankrl.cli import main
+from rankrl.provenance import read_provenance
 from rankrl.runs import ranked, read_run
 
 DOCUMENTS = {f"d{i}": f"{'faust ' * i}text number {i}" for i in range(8)}
@@ -86,6 +88,25 @@ def test_a_tiny_model_that_says_nothing_readable_leaves_the_first_stage_order(fo
     assert rerank("--max-new-tokens", "4", engine="transformers", model=tiny_model_dir) == 0
     assert ranked(read_run("out/new.trec")["q2"]) == list(DOCUMENTS)
     assert "malformed 100.0% (unreadable 100.0%), truncated 100.0%" in capsys.readouterr().err
+
+
+def test_what_the_run_was_made_of_stands_beside_it(folder, capsys):
+    assert rerank("--depth", "3", "--option", "num_child=2") == 0
+    found = read_provenance("out/new.trec")
+    assert found["collection"]["name"] == "c" and found["collection"]["documents"] == 8
+    assert found["first_stage"]["sha256"] == hashlib.sha256((folder / "bm25.trec").read_bytes()).hexdigest()
+    assert found["reranker"]["options"] == {"num_child": 2} and len(found["reranker"]["prompt_sha256"]) == 64
+    assert found["depth"] == 3 and found["topics"] == 2
+    cost = found["cost"]
+    assert (cost["prompt_tokens"], cost["completion_tokens"]) == (10 * cost["calls"], 5 * cost["calls"])
+    assert cost["readings"] == {"ok": cost["calls"]} and f"{cost['calls']} calls" in capsys.readouterr().err
+
+
+def test_a_stale_description_of_the_first_stage_is_said_and_left_out(folder, capsys):
+    (folder / "bm25.trec.json").write_text('{"run_sha256": "0", "retriever": "x"}')
+    assert rerank() == 0
+    assert "left out of the description of out/new.trec" in capsys.readouterr().err
+    assert read_provenance("out/new.trec")["first_stage"]["described_as"] is None
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,11 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from rankrl.errors import ConfigError, DataError
 
@@ -91,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
     orders = [ranking.docids(listing) for ranking, listing in zip(rankings, listings, strict=True)]
     write_run(args.output, _with_tails(listings, orders, first_stage), tag=args.reranker)
+    _describe(args, loaded, collection.facts(args.split), {**options, **engine_options}, len(listings), took_s)
     print(_account(loaded, f"{collection.name} ({args.split})", len(listings), took_s, args.output), file=sys.stderr)
     return 0
 
@@ -189,6 +191,38 @@ def _progress(topics: int) -> Iterator[tuple[_Report | None, _Report | None]]:
             bars.update(prompts, completed=done, total=total)
 
         yield on_round, on_batch
+
+
+def _describe(
+    args: argparse.Namespace,
+    loaded: LoadedReranker,
+    collection: Mapping[str, Any],
+    options: Mapping[str, Any],
+    topics: int,
+    took_s: float,
+) -> None:
+    """Write what the run was made of beside it: collection, first stage, reranker, model, cost."""
+    from rankrl.files import content_sha256
+    from rankrl.provenance import read_provenance, write_provenance
+    from rankrl.reranking import prompt_fingerprint
+
+    try:
+        described = read_provenance(args.run)
+    except DataError as error:  # the first stage's own description is stale: said, and not repeated
+        print(f"left out of the description of {args.output}: {error}", file=sys.stderr)
+        described = None
+    reranker = {
+        "name": args.reranker,
+        "model": args.model,
+        "engine": args.engine,
+        "options": options,
+        "prompt_sha256": prompt_fingerprint(loaded.reranker),
+    }
+    first_stage = {"run": args.run, "sha256": content_sha256(args.run), "described_as": described}
+    cost = {**asdict(loaded.cost), "readings": dict(loaded.readings)}
+    facts = {"collection": collection, "split": args.split, "topics": topics, "depth": args.depth, "limit": args.limit}
+    whole = {**facts, "reranker": reranker, "first_stage": first_stage, "cost": cost, "seconds": round(took_s, 3)}
+    write_provenance(args.output, whole)
 
 
 def _account(loaded: LoadedReranker, over: str, topics: int, took_s: float, output: str) -> str:
