@@ -1,0 +1,169 @@
+"""Write one self-contained HTML page about runs: intervals, per-query differences, moved documents, cost, provenance.
+
+  rankrl report runs/bm25.trec runs/rank_r1.trec --collection scifact --split test -o report.html
+  rankrl report a.trec b.trec c.trec --qrels qrels.txt --metrics nDCG@10 AP -o report.html
+
+The first run is the baseline that the others are compared with, as in `rankrl compare`; a single run is described
+alone. With --collection the page shows the texts of the queries and of the documents in each run's first --depth;
+with --qrels it shows ids. The page loads nothing from anywhere, works without JavaScript as far as its tables go,
+and is the same bytes for the same runs, judgements and --date (or SOURCE_DATE_EPOCH).
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rankrl.commands import _runs
+from rankrl.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from rankrl.report import Content
+
+_LARGE = 20_000_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run files; the first one is the baseline")
+    _runs.add_qrels_arguments(parser)
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the page to write")
+    parser.add_argument(
+        "--metrics", "--metric", nargs="+", metavar="NAME", help="measures (default: nDCG@10 RR@10 R@100)"
+    )
+    parser.add_argument("--title", help="what stands above the page (default: the collection and the number of runs)")
+    parser.add_argument("--date", metavar="YYYY-MM-DD", help="the date on the page (default: today, UTC)")
+    parser.add_argument(
+        "--depth", type=int, default=20, metavar="K", help="show each run's first K documents (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--queries",
+        type=int,
+        metavar="N",
+        help="show the documents of the N queries that differ most only (default: of all)",
+    )
+    parser.add_argument(
+        "--text-characters", type=int, default=1000, metavar="N", help="where texts are cut (default: %(default)s)"
+    )
+    parser.add_argument("--no-texts", action="store_true", help="no texts of queries and documents, only their ids")
+
+
+def run(args: argparse.Namespace) -> int:
+    for option in ("depth", "queries", "text_characters"):
+        if (value := getattr(args, option)) is not None and value < 1:
+            raise ConfigError(f"--{option.replace('_', '-')} is {value}; it must be at least 1")
+    _check_output(args)
+    date = _date(args.date)
+    from rankrl.measures import DEFAULT_MEASURES, parse_measures
+    from rankrl.report import Heading, content, page
+    from rankrl.report.page import jinja
+
+    jinja()
+    measures = [str(m) for m in parse_measures(args.metrics or DEFAULT_MEASURES)]
+    qrels = _runs.chosen_qrels(args)
+    runs = _runs.named_runs(args.runs)
+    found = content(
+        qrels,
+        runs,
+        measures,
+        depth=args.depth,
+        most_moved=args.queries,
+        text_characters=args.text_characters,
+        seed=args.seed,
+        **_texts(args),
+    )
+    remarks = [remark for name, one in found.evaluations.items() for remark in _runs.remarks(name, one)]
+    facts = _judged_by(args)
+    text = page(
+        found,
+        Heading(
+            title=args.title or _title(found, facts),
+            date=date,
+            facts=facts,
+            remarks=remarks,
+            provenance={name: _provenance(path) for name, path in zip(runs, args.runs, strict=True)},
+        ),
+    )
+    _runs.deliver(text, args.output)
+    _runs.say([*remarks, *_size(text, found)])
+    return 0
+
+
+def _check_output(args: argparse.Namespace) -> None:
+    """Refuse a destination that would replace what is read, before minutes are spent."""
+    target = Path(args.output)
+    if target.is_dir():
+        raise ConfigError(f"-o {args.output} is a folder; give the name of a file to write")
+    for given in (*args.runs, *([args.qrels] if args.qrels else [])):
+        if target.exists() and Path(given).exists() and target.samefile(given):
+            raise ConfigError(f"-o {args.output} is one of the files to read; give another name")
+
+
+def _date(given: str | None) -> str:
+    """The date on the page: the one given, that of SOURCE_DATE_EPOCH, or today's (UTC)."""
+    if given is not None:
+        try:
+            if not re.fullmatch(r"\d{4}-\d\d-\d\d", given, re.ASCII):
+                raise ValueError
+            return datetime.date.fromisoformat(given).isoformat()
+        except ValueError:
+            raise ConfigError(f"--date {given!r} is no date; write it as YYYY-MM-DD") from None
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if epoch is None:
+        return datetime.datetime.now(datetime.UTC).date().isoformat()
+    try:
+        return datetime.datetime.fromtimestamp(int(epoch), datetime.UTC).date().isoformat()
+    except (ValueError, OverflowError, OSError):
+        raise ConfigError(f"SOURCE_DATE_EPOCH is {epoch!r}; it must be a number of seconds since 1970") from None
+
+
+def _texts(args: argparse.Namespace) -> dict[str, Any]:
+    """What gives `content` its texts; nothing where there are none or none are wanted."""
+    if args.collection is None or args.no_texts:
+        return {}
+    from retrieval.collections import load_collection
+
+    collection = load_collection(args.collection)
+
+    def text_of(docid: str) -> tuple[str, str] | None:
+        document = collection.corpus.get(docid)
+        return None if document is None else (document.title, document.text)
+
+    queries = {query.qid: query.text for query in collection.queries(args.split or "test")}
+    return {"queries": queries, "text_of": text_of}
+
+
+def _judged_by(args: argparse.Namespace) -> dict[str, str]:
+    if args.collection is None:
+        return {"Judgements": Path(args.qrels).name}
+    from retrieval.collections import load_collection
+
+    return {"Collection": load_collection(args.collection).name, "Split": args.split or "test"}
+
+
+def _title(found: Content, facts: dict[str, str]) -> str:
+    count = len(found.runs)
+    return f"{' '.join(facts.values())}: " + (found.runs[0] if count == 1 else f"{count} runs")
+
+
+def _provenance(path: str) -> dict[str, Any] | str | None:
+    from rankrl.provenance import read_provenance
+
+    try:
+        return read_provenance(path)
+    except DataError as error:  # a description that is out of date is something to read, not a reason to stop
+        return str(error)
+
+
+def _size(text: str, found: Content) -> list[str]:
+    size = len(text.encode())
+    texts = sum(len((shown.title + shown.text).encode()) for shown in found.documents.values())
+    said = f"{size:,} bytes, {texts:,} of them texts of {len(found.documents):,} documents"
+    if found.without_text:
+        said += f"; {found.without_text:,} documents have no text in the collection"
+    if size > _LARGE:
+        said += "; --queries N, --depth K or --no-texts makes it smaller"
+    return [said]
