@@ -120,9 +120,10 @@ class Move:
 class Flip:
     """One query that got worse: its value before and after, and the judged documents that moved.
 
-    moves: the documents that the measure counts as relevant first, then those that moved furthest (all places beyond the
-    cutoff are one place). depth: the measure's cutoff, None when it reads the whole list. unjudged_before, unjudged_after:
-    how many documents without judgement stand within it.
+    moves: what explains the loss first: relevant documents that fell, then others that rose, then the rest; within these,
+    those that moved most, where a rank weighs 1 / log2(rank + 1) and nothing beyond the cutoff, so that a step at the top
+    is larger. Relevant: as the measure counts it. depth: the measure's cutoff, None when it reads the whole list.
+    unjudged_before, unjudged_after: how many documents without judgement stand within it.
     """
 
     qid: str
@@ -214,15 +215,19 @@ def _moves(
     before: Sequence[str], after: Sequence[str], judgments: Judgments, depth: int | None, relevant_from: int
 ) -> list[Move]:
     """The judged documents that are in another place, ordered as `Flip` says."""
-    beyond = depth + 1 if depth is not None else max(len(before), len(after)) + 1
-    ranks = [{docid: rank for rank, docid in enumerate(order, start=1)} for order in (before, after)]
-    moves = [Move(docid, grade, ranks[0].get(docid), ranks[1].get(docid)) for docid, grade in judgments.items()]
+    ranks = [{docid: rank for rank, docid in enumerate(order[:depth], start=1)} for order in (before, after)]
 
-    def distance(move: Move) -> int:
-        return abs(min(move.before or beyond, beyond) - min(move.after or beyond, beyond))
+    def rise(docid: str) -> float:
+        weights = [1.0 / math.log2(places[docid] + 1) if docid in places else 0.0 for places in ranks]
+        return weights[1] - weights[0]
 
-    moved = [move for move in moves if distance(move)]
-    return sorted(moved, key=lambda move: (move.grade < relevant_from, -distance(move), move.docid))
+    def order(docid: str) -> tuple[int, float, str]:
+        relevant, rose = judgments[docid] >= relevant_from, rise(docid) > 0
+        return (2 if relevant == rose else 1 if rose else 0), -abs(rise(docid)), docid
+
+    whole = [{docid: rank for rank, docid in enumerate(places, start=1)} for places in (before, after)]
+    moved = sorted((docid for docid in judgments if rise(docid)), key=order)
+    return [Move(docid, judgments[docid], whole[0].get(docid), whole[1].get(docid)) for docid in moved]
 
 
 def _named(name: str, qrels: Qrels, run: Run, measures: Sequence[str], topics: Topics) -> Evaluation:

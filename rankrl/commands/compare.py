@@ -24,17 +24,14 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from rankrl.commands import _runs
+from rankrl.comparison import LEVEL, POWER, TESTS, compare, flips
 from rankrl.errors import ConfigError
 from rankrl.types import Qrels, Run
 
 if TYPE_CHECKING:
     from rankrl.comparison import Comparison, Difference, Flip, Move
 
-_TESTS = {
-    "randomisation": "random.",
-    "t": "t",
-    "wilcoxon": "Wilcoxon",
-}  # the names that the library gives them, and short
+_HEADS = {"randomisation": "random.", "wilcoxon": "Wilcoxon"}  # tests whose column is not headed by their name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--all-pairs", action="store_true", help="compare every pair, not only with the first run")
     parser.add_argument(
-        "--test", choices=tuple(_TESTS), default="randomisation", help="the test that decides (default: %(default)s)"
+        "--test", choices=TESTS, default="randomisation", help="the test that decides (default: %(default)s)"
     )
     parser.add_argument(
         "--flips",
@@ -65,7 +62,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from rankrl.comparison import compare
     from rankrl.measures import parse_measures
 
     _check(args)
@@ -106,21 +102,19 @@ class _Flips:
 
     def query(self, qid: str) -> str:
         """The query's text, "" where it is not known."""
-        return " ".join((self.queries or {}).get(qid, "").split())
+        return _one_line((self.queries or {}).get(qid, ""))
 
     def snippet(self, docid: str, *, characters: int) -> str:
         """The start of a document's title, or of its text where it has none; "" where it is not known."""
         document = (self.corpus or {}).get(docid)
         if document is None:
             return ""
-        return _cut(" ".join((document.title or document.text).split()), characters)
+        return _cut(_one_line(document.title or document.text), characters)
 
 
 def _flips(comparison: Comparison, qrels: Qrels, runs: Mapping[str, Run], args: argparse.Namespace) -> _Flips:
     if args.flips is None:
         return _Flips()
-    from rankrl.comparison import flips
-
     moves = None if args.format == "json" else 5
     found = [
         (d, flips(comparison, d, qrels, runs, threshold=args.flip_threshold, moves=moves))
@@ -135,21 +129,23 @@ def _flips(comparison: Comparison, qrels: Qrels, runs: Mapping[str, Run], args: 
     return _Flips(found, queries, collection.corpus)
 
 
-def _flip_lines(found: _Flips, label: Callable[[Difference], str], args: argparse.Namespace) -> Iterable[str]:
+def _flip_lines(found: _Flips, args: argparse.Namespace) -> Iterable[str]:
     width = _width()
     for d, worse in found.by_difference:
         by = f" by more than {args.flip_threshold:g}" if args.flip_threshold else ""
-        topics = d.wins + d.ties + d.losses
-        shown = "" if len(worse) <= args.flips else f"; the {args.flips} that lost most:"
-        yield f"\n{d.measure}, {label(d)}: {len(worse)} of {topics} queries got worse{by}{shown}\n"
+        shown = "" if len(worse) <= args.flips else f"; the {args.flips} that lost most"
+        heading = f"{len(worse)} of {d.wins + d.ties + d.losses} queries got worse{by}{shown}"
+        yield f"\n{d.measure}, {d.baseline} -> {d.system}: {heading}\n"
         for flip in worse[: args.flips]:
-            yield _cut(f"{flip.qid}  {flip.before:.4f} -> {flip.after:.4f}  {found.query(flip.qid)}".rstrip(), width)
-            yield "\n"
+            line = f"{flip.qid}  {flip.before:.4f} -> {flip.after:.4f}  {found.query(flip.qid)}"
+            yield _cut(line.rstrip(), width) + "\n"
+            longest = max((len(move.docid) for move in flip.moves), default=0)
             for move in flip.moves:
-                line = f"  grade {move.grade:>2}  {_rank(move.before):>5} -> {_rank(move.after):<5}  {move.docid}"
+                ranks = f"{_rank(move.before):>5} -> {_rank(move.after):<5}"
+                line = f"  grade {move.grade:>2}  {ranks}  {move.docid.ljust(longest)}"
                 room = width - len(line) - 2
-                yield f"{line}  {found.snippet(move.docid, characters=room)}".rstrip() if room >= 10 else line
-                yield "\n"
+                snippet = found.snippet(move.docid, characters=room) if room >= 10 else ""
+                yield f"{line}  {snippet}".rstrip() + "\n"
             yield from _unjudged_line(flip)
 
 
@@ -176,11 +172,9 @@ def _as_table(comparison: Comparison, found: _Flips, args: argparse.Namespace) -
     for measure, differences in _by_measure(comparison).items():
         means = {name: one.totals[measure] for name, one in comparison.evaluations.items()}
         block = _main_table(measure, differences, means, label, args)
-        for d in differences:
-            block += f"{label(d)}: {d.verdict}\n"
-            block += textwrap.fill(d.power_in_words, _width(), initial_indent="  ", subsequent_indent="  ") + "\n"
-        blocks.append(block.replace("\n\n", "\n") + _other_tests(differences, label, args))
-    flipped = "".join(_flip_lines(found, label, args))
+        block += "".join(_verdict_lines(d, label(d), args) for d in differences)
+        blocks.append(block + "\n" + _other_tests(differences, label, args))
+    flipped = "".join(_flip_lines(found, args))
     return "\n".join(blocks) + "\n" + _how(comparison, args) + flipped
 
 
@@ -209,21 +203,37 @@ def _main_table(
     return heading + _runs.table(["run", "mean", *heads], [first, *with_means])
 
 
+def _verdict_lines(d: Difference, label: str, args: argparse.Namespace) -> str:
+    room = _width() - len(d.verdict) - 2
+    if sys.stdout.isatty() and len(label) > room:  # as the table cuts it
+        label = "…" + label[1 - room :]
+    power = [] if args.all_pairs else textwrap.wrap(d.power_in_words, _width() - 2)
+    return f"{label}: {d.verdict}\n" + "".join(f"  {line}\n" for line in power)
+
+
 def _other_tests(
     differences: Sequence[Difference], label: Callable[[Difference], str], args: argparse.Namespace
 ) -> str:
-    others = [name for name in _TESTS if name != args.test]
+    others = [name for name in TESTS if name != args.test]
     several = len(differences) > 1
     heads = ["pair" if args.all_pairs else "run", "effect"]
     for name in others:
-        heads += [f"p {_TESTS[name]}", *(["Holm"] if several else [])]
+        heads += [_head(name), *(["Holm"] if several else [])]
+    heads += ["shows", "needs"] if args.all_pairs else []
     rows = []
     for d in differences:
         row = [label(d), "-" if d.effect is None else f"{d.effect:+.3f}"]
         for name in others:
             row += [_p(d.p_by_test[name]), *([_p(d.p_holm_by_test[name])] if several else [])]
+        if args.all_pairs:
+            shows = "-" if d.detectable is None else f"{d.detectable:.4f}"
+            row += [shows, "-" if d.topics_needed is None else f"{d.topics_needed:,}"]
         rows.append(row)
-    return _runs.table(heads, rows)
+    explained = (
+        "shows: the smallest true difference that the topics show four times in five\n"
+        "needs: the topics that would show the observed difference four times in five\n"
+    )
+    return _runs.table(heads, rows) + (explained if args.all_pairs else "")
 
 
 def _how(comparison: Comparison, args: argparse.Namespace) -> str:
@@ -237,7 +247,7 @@ def _paper_table(comparison: Comparison, args: argparse.Namespace) -> tuple[list
     """(heads, rows, cells of significant differences) for Markdown and LaTeX: all measures in one table."""
     several = comparison.differences[0].comparisons > 1
     heads = ["measure", "run", *(["against"] if args.all_pairs else []), "mean", "diff", "95% interval"]
-    heads += [f"p {_TESTS[args.test]}", *(["p Holm"] if several else []), "effect", "W/T/L"]
+    heads += [_head(args.test), *(["p Holm"] if several else []), "effect", "W/T/L"]
     rows: list[list[str]] = []
     bold = set()
     for measure, differences in _by_measure(comparison).items():
@@ -265,8 +275,6 @@ def _as_latex(comparison: Comparison, found: _Flips, args: argparse.Namespace) -
 
 
 def _as_json(comparison: Comparison, found: _Flips, args: argparse.Namespace) -> str:
-    from rankrl.comparison import LEVEL, POWER
-
     judged = {"qrels": args.qrels} if args.qrels else {"collection": args.collection, "split": args.split or "test"}
     whole = {
         **judged,
@@ -324,12 +332,21 @@ def _by_measure(comparison: Comparison) -> dict[str, list[Difference]]:
     return grouped
 
 
+def _head(test: str) -> str:
+    return f"p {_HEADS.get(test, test)}"
+
+
 def _interval(d: Difference) -> str:
     return f"[{d.low:+.4f}, {d.high:+.4f}]"
 
 
 def _p(p: float) -> str:
     return f"{p:.4f}" if p >= 0.00005 else "<.0001"
+
+
+def _one_line(text: str) -> str:
+    """The text without line breaks and without the control characters that a terminal would obey."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _cut(text: str, characters: int) -> str:
