@@ -152,26 +152,41 @@ def compare(
 ) -> Comparison:
     """Every run after the first against the first (the baseline), topic by topic; the same seed gives the same numbers.
 
-    all_pairs: every run against each one before it, and Holm over all of these. test: which of `TESTS` the verdict uses.
-    A topic that a run misses counts with 0 for it. See `evaluate` for `topics`, and `Difference` for what is computed.
-    Before the adjustment, the numbers of a pair depend neither on the other runs and measures nor on their order; two
-    runs the other way round give the same p and the difference and interval of the other sign, to the last digit.
+    A topic that a run misses counts with 0 for it. See `evaluate` for `topics`, `compare_evaluations` for the other options,
+    and `Difference` for what is computed.
 
     Raises:
         ConfigError: fewer than two runs, a measure that is unknown or not averaged over topics, or no such test.
         DataError: as `evaluate`.
     """
-    if len(runs) < 2:
-        raise ConfigError(f"a comparison needs at least two runs, got {len(runs)}")
-    if test not in TESTS:
-        raise unknown_name("test", test, TESTS)
+    _check(len(runs), test)
     if topics == "retrieved":
         raise ConfigError("runs are compared on the same topics: 'judged', or a collection of qids")
-    if counts := [name for name in measures if not is_mean(name)]:
-        raise ConfigError(f"{counts[0]} is a sum over topics, not a mean, and cannot be compared with a paired test")
+    _check_means(measures)
     evaluations = {name: _named(name, qrels, run, measures, topics) for name, run in runs.items()}
-    baseline, *others = evaluations
-    pairs = list(itertools.combinations(evaluations, 2)) if all_pairs else [(baseline, other) for other in others]
+    return compare_evaluations(evaluations, seed=seed, test=test, all_pairs=all_pairs)
+
+
+def compare_evaluations(
+    evaluations: Mapping[str, Evaluation], *, seed: int = 0, test: str = "randomisation", all_pairs: bool = False
+) -> Comparison:
+    """As `compare`, of runs that are evaluated already: name -> evaluation, the baseline first.
+
+    all_pairs: every run against each one before it, and Holm over all of these. test: which of `TESTS` the verdict uses.
+    Before the adjustment, the numbers of a pair depend neither on the other runs and measures nor on their order; two
+    runs the other way round give the same p and the difference and interval of the other sign, to the last digit.
+
+    Raises:
+        ConfigError: fewer than two evaluations, of unequal measures or topics, of a measure that is not averaged over
+            topics, or no such test.
+    """
+    _check(len(evaluations), test)
+    (baseline, first), *others = evaluations.items()
+    _check_means(first.measures)
+    for name, one in others:
+        if one.measures != first.measures or set(one.topics) != set(first.topics):
+            raise ConfigError(f"{name} and {baseline} are not evaluated by the same measures on the same topics")
+    pairs = list(itertools.combinations(evaluations, 2)) if all_pairs else [(baseline, name) for name, _ in others]
     return Comparison(evaluations, tuple(_differences(evaluations, pairs, seed, test)))
 
 
@@ -205,6 +220,18 @@ def flips(
         moved = _moves(orders[0], orders[1], qrels[qid], depth, relevant_from)
         found.append(Flip(qid, before[qid], after[qid], depth, tuple(moved[:moves]), *unjudged))
     return found
+
+
+def _check(systems: int, test: str) -> None:
+    if systems < 2:
+        raise ConfigError(f"a comparison needs at least two runs, got {systems}")
+    if test not in TESTS:
+        raise unknown_name("test", test, TESTS)
+
+
+def _check_means(measures: Sequence[str]) -> None:
+    if counts := [name for name in measures if not is_mean(name)]:
+        raise ConfigError(f"{counts[0]} is a sum over topics, not a mean, and cannot be compared with a paired test")
 
 
 def _ends(difference: Difference) -> tuple[str, str]:
