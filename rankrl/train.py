@@ -290,7 +290,8 @@ def _first_stage(config: PolicyConfig, collection: Collection, queries: list[Que
         return read_run(config.first_stage), config.first_stage
     from retrieval.bm25 import BM25
 
-    bm25 = BM25.from_collection(collection)
+    # without Java: the same candidates on every machine, and no second runtime beside the trainer's
+    bm25 = BM25.from_collection(collection, engine="bm25s")
     found = bm25.search(queries, config.depth)
     return {f.query.qid: {c.docid: c.score or 0.0 for c in f.candidates} for f in found}, bm25.provenance
 

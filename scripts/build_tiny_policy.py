@@ -76,7 +76,7 @@ def sources(collection: Collection, topics: Sequence[str], rng: random.Random, *
         "late sentences": [(Query(f"late {i}", text), [docid], whole, 12) for i, (text, docid) in enumerate(late)],
         "titles": [(Query(f"title {i}", text), [docid], untitled, 12) for i, (text, docid) in enumerate(titled)],
     }
-    bm25 = BM25.from_collection(collection)
+    bm25 = BM25.from_collection(collection, engine="bm25s")  # the same pairs on every machine, with Java or without
     made: dict[str, list[Asked]] = {}
     for name, rows in asked.items():
         found = bm25.search([query for query, *_ in rows], 20)

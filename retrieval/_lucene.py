@@ -1,0 +1,198 @@
+"""BM25 and RM3 in Lucene, through the classes of Pyserini's jar that its LuceneSearcher wraps.
+
+Deviations from `LuceneSearcher.search` and `batch_search` of Pyserini 1.6:
+1. Scores are Lucene's own float32. Pyserini rounds them to four decimals and lowers equal ones by a millionth each.
+2. Equal scores are ordered by docid descending, as trec_eval orders a run, also where k cuts. Pyserini: ascending.
+3. `threads` is kept. batch_search of Pyserini takes as many threads as there are cores, whatever it is asked for.
+4. Docids and scores come over in two arrays per query, not in an object per document: at k = 1000 several times faster.
+5. A query may have any number of terms. Lucene stops at 1,024.
+6. `pyserini.search` is not imported: it loads torch, wants an OpenAI key, and takes seconds.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rankrl.errors import ConfigError, DataError
+
+from . import _jvm
+from ._lucene_index import ANALYZER, built, opened, prebuilt_folder
+
+if TYPE_CHECKING:
+    from .collections import Document
+
+_CONTENTS = "contents"
+_MORE = 16
+_MAX_CLAUSES = 1 << 24  # a query of that many different words is longer than any document
+
+
+@dataclass(frozen=True, slots=True)
+class RM3:
+    """How a query is expanded with the terms of the documents that it finds first (Abdul-Jaleel et al. 2004).
+
+    terms: how many are added, at most; documents: how many are read for them; original_weight in [0, 1]: of the query's own.
+    """
+
+    terms: int = 10
+    documents: int = 10
+    original_weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, value in (("fb_terms", self.terms), ("fb_docs", self.documents)):
+            if value < 1:
+                raise ConfigError(f"{name} is {value}; it must be at least 1 (usual: 10)")
+        if not 0.0 <= self.original_weight <= 1.0:
+            raise ConfigError(f"original_query_weight is {self.original_weight}; it must lie in [0, 1] (usual: 0.5)")
+
+
+class Lucene:
+    """A searcher over an index: one of our own, built where it is not there yet, or one that others built.
+
+    index: the folder of our own; None makes one that goes when the searcher does. prebuilt: a name that Pyserini knows or a
+    folder, searched as it is. heap: the most memory for Java objects; the first searcher of a process decides it.
+
+    Raises:
+        MissingDependencyError, ConfigError: Lucene cannot run here, or the index cannot be used as asked; both say why.
+        DataError: the documents cannot be indexed, or the index cannot be read.
+    """
+
+    name = "lucene"
+
+    def __init__(
+        self,
+        documents: Mapping[str, Document],
+        *,
+        k1: float,
+        b: float,
+        rm3: RM3 | None = None,
+        index: Path | None = None,
+        prebuilt: str | None = None,
+        threads: int = 1,
+        heap: str = "2g",
+    ) -> None:
+        _jvm.start(heap)
+        self._versions = _jvm.versions()
+        self.k1, self.b, self.rm3 = k1, b, rm3
+        parser: str | None = None
+        if prebuilt is not None:
+            folder, parser = prebuilt_folder(prebuilt)
+            self._index: dict[str, Any] = {"prebuilt": prebuilt, "folder": str(folder)}
+        elif index is not None:
+            folder = index
+            self._index = {"folder": str(folder), **_content(built(documents, folder, threads))}
+        else:
+            self._temporary = tempfile.TemporaryDirectory(prefix="rankrl-index-")
+            folder = Path(self._temporary.name) / "index"
+            self._index = {"folder": None, **_content(built(documents, folder, threads))}
+        self._open(folder)
+        self._expand = None if rm3 is None else self._expander(rm3, parser)
+
+    def _open(self, folder: Path) -> None:
+        reader = opened(folder)
+        self._searcher = _jvm.java_class("org.apache.lucene.search.IndexSearcher")(reader)
+        self._searcher.setMaxClauseCount(_MAX_CLAUSES)
+        self._searcher.setSimilarity(
+            _jvm.java_class("org.apache.lucene.search.similarities.BM25Similarity")(self.k1, self.b)
+        )
+        self._reader, self._size = reader, int(reader.maxDoc())
+        self._analyzer = _jvm.java_class("io.anserini.index.IndexCollection").DEFAULT_ANALYZER
+        self._generator = _jvm.java_class("io.anserini.search.query.BagOfWordsQueryGenerator")()
+        self._scored = _jvm.java_class("io.anserini.search.ScoredDocs")
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What decides the scores: parameters, analyzer, index, and the versions that search it (JSON types)."""
+        return {
+            "engine": self.name,
+            "version": self._versions["lucene"],
+            **{name: self._versions[name] for name in ("anserini", "pyserini", "java")},
+            "k1": self.k1,
+            "b": self.b,
+            "rm3": None if self.rm3 is None else asdict(self.rm3),
+            "analyzer": ANALYZER,
+            "index": self._index,
+        }
+
+    def best(self, text: str, k: int) -> list[tuple[str, float]]:
+        """(docid, score) of the k best documents, best first; equal scores by docid descending; fewer where fewer match."""
+        if self._size == 0:
+            return []
+        query = self._generator.buildQuery(_CONTENTS, self._analyzer, _encodable(text))
+        depth = k + _MORE
+        while True:
+            docids, scores = self._hits(query, text, min(depth, self._size))
+            # the k-th score must not go on behind the last hit, or the documents that tie with it are not all here
+            if len(docids) < depth or scores[-1] < scores[k - 1]:
+                break
+            depth *= 4
+        found = sorted(zip(docids, scores, strict=True), reverse=True)  # by docid descending …
+        found.sort(key=lambda hit: -hit[1])  # … and, which keeps that order, by score
+        return found[:k]
+
+    def close_thread(self) -> None:
+        """What every thread but the main one calls when it has searched."""
+        if threading.current_thread() is not threading.main_thread():
+            _jvm.detach()
+
+    def _hits(self, query: Any, text: str, depth: int) -> tuple[list[str], list[float]]:
+        """The docids and scores of at most `depth` documents, best first."""
+        try:
+            found = self._scored.fromTopDocs(self._searcher.search(query, depth), self._searcher)
+            if self._expand is not None and len(found.scores):
+                found = self._expand(query, text, depth)
+        except Exception as error:
+            raise DataError(f"Lucene cannot search for {text[:60]!r}: {_jvm.first_line(error)}") from error
+        return list(found.docids or ()), list(found.scores or ())
+
+    def _expander(self, rm3: RM3, parser: str | None) -> Any:
+        """The function (query, its text, depth) -> hits of the expanded query."""
+        fields = _jvm.java_class("org.apache.lucene.index.FieldInfos").getMergedFieldInfos(self._reader)
+        raw = None
+        if not fields.hasVectors():
+            if parser is None or fields.fieldInfo("raw") is None:
+                raise ConfigError(
+                    "rm3 reads the terms of documents, and the index holds neither their term vectors nor their raw text; "
+                    "build an index with the option index, or leave rm3 out"
+                )
+            raw = _jvm.java_class("java.lang.Class").forName(f"io.anserini.collection.{parser}")
+        expand = _jvm.java_class("io.anserini.rerank.lib.Rm3Reranker")(
+            self._analyzer, raw, _CONTENTS, rm3.terms, rm3.documents, rm3.original_weight, False, True
+        )
+        arguments_class = _jvm.java_class("io.anserini.search.SearchCollection$Args")
+        context_class = _jvm.java_class("io.anserini.rerank.RerankerContext")
+        analysis = _jvm.java_class("io.anserini.analysis.AnalyzerUtils")
+        first = max(int(arguments_class().rerankcutoff), rm3.documents)
+        by_docid = _ties_by_docid()
+
+        def expanded(query: Any, text: str, depth: int) -> Any:
+            # as SimpleSearcher does it, so the documents that are read are the same ones
+            top = self._searcher.search(query, min(first, self._size), by_docid, True)
+            arguments = arguments_class()
+            arguments.hits = depth
+            text = _encodable(text)
+            terms = analysis.analyze(self._analyzer, text)
+            context = context_class(self._searcher, None, query, None, text, terms, None, arguments)
+            return expand.rerank(self._scored.fromTopDocs(top, self._searcher), context)
+
+        return expanded
+
+
+def _content(description: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: description[name] for name in ("corpus_sha256", "documents", "empty")}
+
+
+def _ties_by_docid() -> Any:
+    """Lucene's order by score, then docid ascending."""
+    field = _jvm.java_class("org.apache.lucene.search.SortField")
+    kinds = _jvm.java_class("org.apache.lucene.search.SortField$Type")
+    return _jvm.java_class("org.apache.lucene.search.Sort")(field.FIELD_SCORE, field("id", kinds.STRING_VAL))
+
+
+def _encodable(text: str) -> str:
+    """The text with "?" for halves of surrogate pairs, which Java strings may hold and UTF-8 may not."""
+    return text.encode("utf-8", "replace").decode("utf-8")
