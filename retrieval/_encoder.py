@@ -82,6 +82,7 @@ class Encoder:
     """
 
     embed: Embed
+    options: EncoderOptions
     identity: Mapping[str, Any]
     facts: Mapping[str, Any]
 
@@ -170,7 +171,7 @@ def load_encoder(options: EncoderOptions | None = None) -> Encoder:
         "dimension": dimension,
     }
     facts = {"model": options.model, "prefixes_of": prefixes_of, "library": loaded.library, "device": device}
-    return Encoder(loaded.embed, identity, facts)
+    return Encoder(loaded.embed, options, identity, facts)
 
 
 def unit(vectors_ND: Array) -> Array:
@@ -299,7 +300,13 @@ def _plain(folder: Path, device: str, options: EncoderOptions) -> _Loaded:
             vectors_ND[chosen] = _pooled(states_BTD, tokens["attention_mask"], pooling).cpu().numpy()
         return vectors_ND
 
-    return _Loaded(embed, library=f"transformers {version('transformers')}", pooling=pooling, max_tokens=max_tokens)
+    return _Loaded(
+        embed,
+        library=f"transformers {version('transformers')}",
+        pooling=pooling,
+        max_tokens=max_tokens,
+        similarity=family.similarity if family else None,
+    )
 
 
 def _pooled(states_BTD: Any, mask_BT: Any, pooling: str) -> Any:

@@ -28,6 +28,7 @@ class Family:
     pooling: str
     query_prefix: str = ""
     document_prefix: str = ""
+    similarity: str = "cosine"
 
 
 FAMILIES = (
@@ -46,7 +47,7 @@ FAMILIES = (
     Family("Qwen/Qwen3-Embedding-0.6B", r"qwen3-embedding-.*", "last", _ASK),
     Family("google/embeddinggemma-300m", r"embeddinggemma-.*", "", *_GEMMA),
     Family("thenlper/gte-base", r"gte-(small|base|large)", "mean"),
-    Family("facebook/contriever-msmarco", r"contriever(-msmarco)?", "mean"),
+    Family("facebook/contriever-msmarco", r"contriever(-msmarco)?", "mean", similarity="dot"),
 )
 """Looked through from the top; the first pattern that fits wins."""
 
