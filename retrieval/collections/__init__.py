@@ -4,10 +4,11 @@ Nothing is read before it is asked for: the judgements of a split cost no look a
 """
 
 from ._base import Collection, Document, content_digest, relevant
-from ._loading import load_collection, summaries
+from ._loading import PATTERNS, load_collection, summaries
 from ._search import candidate_lists, search_without
 
 __all__ = [
+    "PATTERNS",
     "Collection",
     "Document",
     "candidate_lists",

@@ -123,7 +123,8 @@ class BeirFolder:
 
     def qrels(self, split: str) -> Qrels:
         """The judgements of one file."""
-        return read_qrels(self._qrels_paths[split])
+        qrels: Qrels = read_qrels(self._qrels_paths[split])
+        return qrels
 
     def excluded(self, split: str | None) -> Mapping[str, frozenset[str]]:
         """Nothing: the layout has no list of excluded documents."""

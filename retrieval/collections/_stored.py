@@ -1,10 +1,11 @@
-"""A corpus that stays on disk: 16 bytes a document in memory, each document read when it is asked for."""
+"""Corpora that stay where they lie: each document is read when it is asked for, a pass over all reads them in order."""
 
 from __future__ import annotations
 
 import hashlib
+from abc import abstractmethod
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,45 @@ Reader = Callable[[bytes, str], Document]
 """(line, `file:line`) -> its document; raises DataError."""
 
 
-class StoredCorpus(Mapping[str, Document]):
-    """docid -> Document over an uncompressed JSONL file, in the order of the file.
+class LazyCorpus(Mapping[str, Document]):
+    """docid -> Document without holding them; keys, values and items come from one pass over `documents`."""
+
+    @abstractmethod
+    def documents(self) -> Iterator[Document]:
+        """All documents, in the order of the source."""
+
+    def __iter__(self) -> Iterator[str]:
+        return (document.docid for document in self.documents())
+
+    def values(self) -> ValuesView[Document]:
+        """The documents, read one after the other."""
+        return _Values(self)
+
+    def items(self) -> ItemsView[str, Document]:
+        """(docid, document), read one after the other."""
+        return _Items(self)
+
+
+class _Values(ValuesView[Document]):
+    def __init__(self, corpus: LazyCorpus) -> None:
+        super().__init__(corpus)
+        self._corpus = corpus
+
+    def __iter__(self) -> Iterator[Document]:
+        return self._corpus.documents()
+
+
+class _Items(ItemsView[str, Document]):
+    def __init__(self, corpus: LazyCorpus) -> None:
+        super().__init__(corpus)
+        self._corpus = corpus
+
+    def __iter__(self) -> Iterator[tuple[str, Document]]:
+        return ((document.docid, document) for document in self._corpus.documents())
+
+
+class StoredCorpus(LazyCorpus):
+    """A corpus in an uncompressed JSONL file, in the order of the file; 16 bytes of memory for each document.
 
     Looking it up needs the 64-bit hashes of all docids, sorted, and where each line begins; a hit is confirmed by the docid
     that stands on the line, so that two docids with one hash are both found.
@@ -63,10 +101,8 @@ class StoredCorpus(Mapping[str, Document]):
     def __len__(self) -> int:
         return len(self._hashes)
 
-    def __iter__(self) -> Iterator[str]:
-        return (document.docid for document in self._documents())
-
-    def _documents(self) -> Iterator[Document]:
+    def documents(self) -> Iterator[Document]:
+        """The documents, in the order of the file."""
         for number, _, line in raw_lines(self._path, what="corpus"):
             yield self._read(line, f"{self._path}:{number}")
 
@@ -74,10 +110,9 @@ class StoredCorpus(Mapping[str, Document]):
         import numpy as np
 
         wanted = np.uint64(_hash(docid))
-        first, after = np.searchsorted(self._hashes, [wanted, wanted], side="left")[0], 0
-        after = int(np.searchsorted(self._hashes, wanted, side="right"))
+        first, after = (int(np.searchsorted(self._hashes, wanted, side=side)) for side in ("left", "right"))
         with self._path.open("rb") as file:
-            for position in range(int(first), after):
+            for position in range(first, after):
                 file.seek(int(self._offsets[position]))
                 line = file.readline(LONGEST_LINE_BYTES + 1)
                 document = self._read(line, f"{self._path} at byte {int(self._offsets[position])}")

@@ -1,0 +1,145 @@
+"""BEIR's layout as Hugging Face data sets have it: tables `corpus`, `queries` and the judgements.
+
+    corpus    _id, title, text       queries   _id, text       judgements   query-id, corpus-id, score; one split each
+
+The judgements are the table `qrels`, or `default` (as MTEB has it), or a data set of their own called `NAME-qrels` (as BeIR
+has it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rankrl.errors import DataError
+from rankrl.types import Qrels, Query, Run
+
+from ._base import Document
+from ._beir import document_of
+from ._rows import identifier, shown, text_of
+from ._tables import TableCorpus, Tables
+
+_QRELS_TABLES = ("qrels", "default")
+
+
+@dataclass(frozen=True)
+class HubBeir:
+    """A data set in BEIR's layout; see `Source`."""
+
+    tables: Tables
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of a local data set."""
+        return self.tables.folder
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Where it comes from."""
+        return {"source": f"datasets: {self.tables.label}"}
+
+    @property
+    def identical_ids(self) -> bool:
+        """True, as in BEIR."""
+        return True
+
+    @cached_property
+    def _judged(self) -> tuple[Tables, str]:
+        """The data set and the table with the judgements."""
+        for name in _QRELS_TABLES:
+            if name in self.tables.configs:
+                return self.tables, name
+        beside = Tables(f"{self.tables.where.rstrip('/')}-qrels", self.tables.revision)
+        configs = beside.configs
+        return beside, next((name for name in (*_QRELS_TABLES, *configs) if name in configs), "qrels")
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits of the judgements."""
+        tables, config = self._judged
+        return tables.splits(config)
+
+    def documents(self) -> Iterator[Document]:
+        """The documents, in the order of the table."""
+        return iter(self.corpus().values())
+
+    def corpus(self) -> Mapping[str, Document]:
+        """docid -> Document; texts stay on disk."""
+        return self._corpus
+
+    @cached_property
+    def _corpus(self) -> TableCorpus:
+        return TableCorpus(self.tables, "corpus", self.tables.splits("corpus"), "_id", document_of)
+
+    @cached_property
+    def _queries(self) -> Mapping[str, Query]:
+        queries: dict[str, Query] = {}
+        for where, row in self.tables.rows("queries"):
+            qid = identifier(where, row, spaces=False)
+            if qid in queries:
+                raise DataError(f"{where}: query {qid!r} appears twice; keep one of them")
+            queries[qid] = Query(qid, text_of(where, row, "text"))
+        return queries
+
+    def queries(self, split: str | None) -> Mapping[str, Query]:
+        """qid -> Query of the whole table, whatever the split."""
+        return self._queries
+
+    def qrels(self, split: str) -> Qrels:
+        """The judgements of a split.
+
+        Raises:
+            DataError: a column is missing, a grade is no whole number, or a judgement is given twice.
+        """
+        tables, config = self._judged
+        qrels: dict[str, dict[str, int]] = {}
+        for where, row in tables.rows(config, [split]):
+            qid, docid = identifier(where, row, "query-id", spaces=False), identifier(where, row, "corpus-id")
+            judged = qrels.setdefault(qid, {})
+            if docid in judged:
+                raise DataError(f"{where}: document {docid!r} is judged twice for topic {qid!r}; keep one of them")
+            judged[docid] = grade_of(where, row.get("score"))
+        if not qrels:
+            raise DataError(f"no judgements in {tables.where}, {config}, {split}")
+        return qrels
+
+    def excluded(self, split: str | None) -> Mapping[str, frozenset[str]]:
+        """Nothing: the layout has no list of excluded documents."""
+        return {}
+
+    def stored_run(self, split: str | None) -> Run | None:
+        """None: the layout has no candidates."""
+        return None
+
+    def facts(self, splits: Iterable[str]) -> dict[str, Any]:
+        """The files' SHA-256 or the commits, of the data set and of the judgements."""
+        own = [(config, split) for config in ("corpus", "queries") for split in self.tables.splits(config)]
+        tables, config = self._judged
+        judged = tables.facts([(config, split) for split in splits])
+        found = self.tables.facts(own)
+        if tables is not self.tables:
+            return {**found, "judgements_from": {"source": f"datasets: {tables.label}", **judged}}
+        merged = {key: _joined(found.get(key), judged.get(key)) for key in {**found, **judged}}
+        return merged
+
+
+def _joined(left: Any, right: Any) -> Any:
+    if isinstance(left, dict) and isinstance(right, dict):
+        return {**left, **right}
+    if isinstance(left, list) and isinstance(right, list):
+        return sorted({*left, *right})
+    return right if left is None else left
+
+
+def grade_of(where: str, value: object) -> int:
+    """A grade as an integer; 1.0 is accepted, as tables often hold grades as floats.
+
+    Raises:
+        DataError: anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not float(value).is_integer():
+        raise DataError(f"{where}: the grade is {shown(value)}; expected a whole number")
+    return int(value)
