@@ -24,6 +24,10 @@ class Movement:
     grade: int | None
     ranks: tuple[int | None, ...]
 
+    def within(self, depth: int) -> bool:
+        """True when a run has it among its first `depth`."""
+        return any(rank is not None and rank <= depth for rank in self.ranks)
+
 
 @dataclass(frozen=True, slots=True)
 class Shown:
@@ -40,9 +44,10 @@ class Content:
 
     evaluations: run -> its values, the first run is the baseline. intervals: measure -> run -> 95 % bootstrap interval.
     differences: each other run against the baseline, measure by measure; () for a single run.
-    movements: qid -> the documents that any run has among its first `depth`, best rank first; only for the topics whose
-    documents are shown. relevant: qid -> number of judged documents with a grade above 0.
-    queries: qid -> text. documents: docid -> what is shown of it. without_text: documents that move but have no text here.
+    movements: qid -> the documents that any run has among its first `depth`, and the relevant ones (grade above 0) that
+    any run lists at all, best rank first; only for the topics whose documents are shown. relevant: qid -> number of judged documents with a grade above 0.
+    queries: qid -> text. documents: docid -> what is shown of it, for the documents among the first `depth` of a run;
+    without_text: how many of these have no text here.
     """
 
     evaluations: Mapping[str, Evaluation]
@@ -106,7 +111,7 @@ def content(
     first = next(iter(evaluations.values()))
     detailed = first.topics if most_moved is None else _most_moved(evaluations, most_moved)
     movements = {qid: _movements(qrels[qid], [run.get(qid, {}) for run in runs.values()], depth) for qid in detailed}
-    docids = dict.fromkeys(movement.docid for moved in movements.values() for movement in moved)
+    docids = dict.fromkeys(m.docid for moved in movements.values() for m in moved if m.within(depth))
     documents = _shown(docids, text_of, text_characters)
     return Content(
         evaluations=evaluations,
@@ -154,13 +159,14 @@ def _most_moved(evaluations: Mapping[str, Evaluation], count: int) -> tuple[str,
 
 
 def _movements(judgments: Judgments, runs: Sequence[Mapping[str, float]], depth: int) -> tuple[Movement, ...]:
-    """The documents among the first `depth` of any run, by their best rank, then by the first run that has it."""
+    """The documents to tell of, by their best rank, then by the first run that has them there."""
     orders = [ranked(scores) for scores in runs]
     ranks = [{docid: rank for rank, docid in enumerate(order, start=1)} for order in orders]
     best: dict[str, tuple[int, int]] = {}
     for number, order in enumerate(orders):
-        for rank, docid in enumerate(order[:depth], start=1):
-            best[docid] = min((rank, number), best.get(docid, (rank, number)))
+        for rank, docid in enumerate(order, start=1):
+            if rank <= depth or judgments.get(docid, 0) > 0:
+                best[docid] = min((rank, number), best.get(docid, (rank, number)))
     return tuple(
         Movement(docid, judgments.get(docid), tuple(rank.get(docid) for rank in ranks))
         for docid in sorted(best, key=best.__getitem__)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from rankrl import __version__
 from rankrl.comparison import Difference
 from rankrl.errors import MissingDependencyError
+from rankrl.measures import parse_measures
 from rankrl.report.content import Content
 from rankrl.report.plots import axis
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _TEMPLATE = Path(__file__).with_name("template")
 _COST_KEYS = ("cost", "ledger")
 _COST_ORDER = ("calls", "rounds", "prompt_tokens", "completion_tokens", "cached", "truncated", "malformed", "seconds")
-_CONTROLS = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\t\n"} | {0x7F: "\u2421"}
+_CONTROLS = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\t\n\r"} | {0x7F: "\u2421"}
 _MINUS = "\u2212"
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _UNSAFE_IN_SCRIPT = re.compile("[<>&\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
@@ -107,6 +108,7 @@ def jinja() -> Environment:
 def payload(content: Content, heading: Heading) -> dict[str, Any]:
     """The report as JSON types. Runs and topics are lists, and what belongs to them is listed in the same order.
 
+    reads: measure -> its cutoff (null for the whole list) and the grade from which it calls a document relevant.
     values: measure -> run -> topic. documents: [docid, title, text, cut], the last three only where there is a text.
     movements: topic -> [document, grade or null, rank or null in each run], null for a topic whose documents are not shown.
     """
@@ -127,6 +129,7 @@ def payload(content: Content, heading: Heading) -> dict[str, Any]:
         "seed": content.seed,
         "depth": content.depth,
         "measures": list(content.measures),
+        "reads": [_reads(measure) for measure in content.measures],
         "runs": list(content.runs),
         "means": [
             [
@@ -151,6 +154,11 @@ def payload(content: Content, heading: Heading) -> dict[str, Any]:
     }
 
 
+def _reads(measure: str) -> dict[str, int | None]:
+    parameters = parse_measures([measure])[0].params
+    return {"cutoff": parameters.get("cutoff"), "relevant_from": parameters.get("rel", 1)}
+
+
 def cost_table(
     runs: Sequence[str], provenance: Mapping[str, Mapping[str, Any] | str | None]
 ) -> tuple[list[str], list[tuple[str, list[Any]]]]:
@@ -160,12 +168,19 @@ def cost_table(
         facts = provenance.get(name)
         if isinstance(facts, Mapping):
             found = next((facts[key] for key in _COST_KEYS if isinstance(facts.get(key), Mapping)), {})
-            numbers = {k: v for k, v in found.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-            if numbers:
+            if numbers := dict(_numbers(found)):
                 costs[name] = numbers
     met = dict.fromkeys(kind for cost in costs.values() for kind in cost)
     kinds = [kind for kind in _COST_ORDER if kind in met] + [kind for kind in met if kind not in _COST_ORDER]
     return kinds, [(name, [cost.get(kind) for kind in kinds]) for name, cost in costs.items()]
+
+
+def _numbers(amounts: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, int | float]]:
+    for kind, amount in amounts.items():
+        if isinstance(amount, Mapping):
+            yield from _numbers(amount, f"{before}{kind}: ")
+        elif isinstance(amount, int | float) and not isinstance(amount, bool):
+            yield f"{before}{kind}", amount
 
 
 def visible(text: object) -> str:

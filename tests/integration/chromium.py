@@ -111,9 +111,7 @@ class Browser:
     ) -> None:
         """Load a file in a window of that width (a phone below 600 pixels) and wait until it is drawn."""
         phone = width < 600
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone
-        )
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
         self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
         features = [
             {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
@@ -122,12 +120,19 @@ class Browser:
         self.call("Emulation.setEmulatedMedia", media="", features=features)
         self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
         self.call("Page.navigate", url="about:blank")
+        self._until("location.href === 'about:blank' && document.readyState === 'complete'")
         self.events.clear()
         self.call("Page.navigate", url=path.resolve().as_uri() + fragment)
-        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
-            self.events.append(self._message())
+        self._until("location.protocol === 'file:' && document.readyState === 'complete'")
         if scripts:
             self.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def _until(self, condition: str) -> None:
+        deadline = time.monotonic() + self.timeout_s
+        while not self.evaluate(condition):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"still not so: {condition}")
+            time.sleep(0.01)
 
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression, which may be a promise; an exception in it is raised here."""

@@ -7,7 +7,8 @@
   const paired = runs.length > 1;
   const state = { m: 0, a: 0, b: paired ? 1 : 0, q: null, also: [], allFlips: false, at: 0 };
   const byId = (id) => document.getElementById(id);
-  const maxGrade = Math.max(1, ...movements.map((rows) => Math.max(0, ...(rows || []).map((row) => row[1] || 0))));
+  const largest = (list, otherwise) => list.reduce((most, one) => Math.max(most, one), otherwise);
+  const maxGrade = largest(movements.map((rows) => largest((rows || []).map((row) => row[1] || 0), 1)), 1);
 
   // --- small parts -----------------------------------------------------------------------------------------------
 
@@ -23,8 +24,8 @@
   const svg = (tag, attributes, ...children) =>
     filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 
-  const CONTROL = /[\u0000-\u0008\u000b-\u001f]/g;
-  const visible = (text) => text.replace(CONTROL, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)));
+  const CONTROL = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/g;
+  const visible = (text) => text.replace(CONTROL, (c) => (c === "\u007f" ? "␡" : String.fromCharCode(0x2400 + c.charCodeAt(0))));
   const own = (text) => el("bdi", null, visible(text)); // text from outside, kept from turning its surroundings round
   const short = (text, most) => {
     const points = [...visible(text)];
@@ -87,17 +88,17 @@
   }
 
   function niceTop(largest) {
-    for (const top of [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]) if (largest <= top + SAME) return top;
+    for (const top of [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1]) if (largest <= top + SAME) return top;
     return 10 ** Math.ceil(Math.log10(largest));
   }
 
   function drawPlot() {
     const sizes = order.map((topic) => (same() ? value(state.a, topic) : delta(topic)));
-    const top = niceTop(Math.max(SAME, ...sizes.map(Math.abs)));
+    const top = niceTop(largest(sizes.map(Math.abs), SAME));
     const low = sizes.some((size) => size < 0) || !same() ? -top : 0;
     const y = (v) => 10 + (200 * (top - v)) / (top - low); // pixels of a plot 220 high
     const ticks = [...new Set(low < 0 ? [top, top / 2, 0, -top / 2, -top] : [top, top / 2, 0])];
-    const decimals = top < 0.02 ? 3 : top < 0.2 ? 3 : 2;
+    const decimals = top === 0.01 || top === 0.05 ? 3 : 2;
     byId("per-query-axis").replaceChildren(
       ...ticks.map((tick) =>
         svg("text", { class: "tick", x: 44, y: y(tick) + 4, "text-anchor": "end" },
@@ -161,9 +162,11 @@
       return Math.floor(((event.clientX - box.left) / box.width) * order.length);
     };
     plot.addEventListener("pointermove", (event) => { if (event.pointerType === "mouse") point(placeOf(event)); });
+    let pointer = "mouse"; // what touched the plot last: not every browser says it of a click
+    plot.addEventListener("pointerdown", (event) => { pointer = event.pointerType; });
     plot.addEventListener("click", (event) => {
       const place = placeOf(event);
-      const chosen = event.pointerType !== "touch" || place === state.at;
+      const chosen = pointer !== "touch" || place === state.at;
       point(place); // a finger reads first, and opens with a second tap or the id below
       if (chosen) open(order[state.at], true);
     });
@@ -184,16 +187,21 @@
   const rankOf = (row, run) => row[2 + run];
   const place = (rank) => (rank === null ? "not listed" : String(rank));
 
+  // The relevant documents that fell, as the measure counts both, what cost most first: a rank weighs 1 / log2(rank + 1).
   function fallen(topic) {
-    const rank = (row, run) => rankOf(row, run) ?? Infinity;
+    const { cutoff, relevant_from } = report.reads[state.m];
+    const weight = (rank) => (rank === null || (cutoff !== null && rank > cutoff) ? 0 : 1 / Math.log2(rank + 1));
+    const loss = (row) => weight(rankOf(row, state.a)) - weight(rankOf(row, state.b));
+    const name = (row) => documents[row[0]][0];
     return (movements[topic] || [])
-      .filter((row) => row[1] > 0 && rank(row, state.b) > rank(row, state.a))
-      .sort((x, y) => y[1] - x[1] || rank(x, state.a) - rank(y, state.a));
+      .filter((row) => row[1] !== null && row[1] >= relevant_from && loss(row) > 0)
+      .sort((x, y) => loss(y) - loss(x) || (name(x) < name(y) ? -1 : 1));
   }
 
   function drawFlips() {
     if (!paired) return;
-    const flips = order.filter((topic) => delta(topic) < 0).reverse();
+    const flips = order.filter((topic) => delta(topic) < 0)
+      .sort((x, y) => delta(x) - delta(y) || (topics[x] < topics[y] ? -1 : 1));
     const shown = state.allFlips ? flips : flips.slice(0, 10);
     const heading = el("h3", null, `Queries that got worse (${flips.length})`);
     if (same() || !flips.length) {
@@ -211,13 +219,13 @@
         el("td", { class: "number worse", "data-label": "Difference" }, signed(delta(topic))),
         el("td", { class: "wide", "data-label": "Relevant documents that fell" },
           movements[topic] === null ? el("span", { class: "moved" }, "not in this report") : null,
-          movements[topic] && !moved.length ? el("span", { class: "moved" }, `none in the first ${depth}`) : null,
+          movements[topic] && !moved.length ? el("span", { class: "moved" }, "none") : null,
           ...moved.slice(0, 3).map((row) => el("span", { class: "moved" }, own(short(documents[row[0]][0], 28)),
             ` (grade ${row[1]}): ${place(rankOf(row, state.a))} → ${place(rankOf(row, state.b))}`)),
           moved.length > 3 ? el("span", { class: "moved" }, `and ${moved.length - 3} more`) : null));
     });
     byId("flips").replaceChildren(heading,
-      el("table", { class: "cards" },
+      el("table", { class: "cards three" },
         el("caption", null, `By how much ${measures[state.m]} fell from `, own(runs[state.a]), " (A) to ", own(runs[state.b]), " (B), largest first"),
         el("thead", null, el("tr", null, el("th", { scope: "col" }, "Query"),
           ...["A", "B", "Difference"].map((name) => el("th", { scope: "col", class: "number" }, name)),
@@ -285,15 +293,15 @@
     detail.replaceChildren(
       el("h3", { id: "detail-heading", tabindex: "-1", dir: "auto" }, own(queries[topic] || topics[topic])),
       el("p", { class: "docid" }, "query ", own(topics[topic])),
-      el("table", { class: "query-values" },
+      el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Values of this query" }, el("table", { class: "cards three" },
         el("caption", { class: "unseen" }, "Values of this query"),
         el("thead", null, el("tr", null, el("th", { scope: "col" }, "Run"),
           ...measures.map((name) => el("th", { scope: "col", class: "number" }, name)),
           rows ? el("th", { scope: "col", class: "number" }, `Relevant in the first ${depth}`) : null)),
         el("tbody", null, ...columns.map((run, n) => el("tr", null,
           el("th", { scope: "row" }, columns.length > 1 ? el("span", { class: "letter" }, letter(n)) : null, " ", own(runs[run])),
-          ...measures.map((_, m) => el("td", { class: "number" }, fixed(values[m][run][topic]))),
-          rows ? el("td", { class: "number" }, `${within(run)} of ${relevant[topic]}`) : null)))),
+          ...measures.map((name, m) => el("td", { class: "number", "data-label": name }, fixed(values[m][run][topic]))),
+          rows ? el("td", { class: "number", "data-label": `Relevant in the first ${depth}` }, `${within(run)} of ${relevant[topic]}`) : null))))),
       others.length
         ? el("fieldset", { class: "also" }, el("legend", null, "Also show"),
           ...others.map((run) => el("label", null,
@@ -330,11 +338,12 @@
     const width = Math.max(240, box.clientWidth || 640);
     const inDepth = (row, run) => rankOf(row, run) !== null && rankOf(row, run) <= depth;
     const last = Math.max(1, ...rows.flatMap((row) => columns.filter((run) => inDepth(row, run)).map((run) => rankOf(row, run))));
-    const side = Math.min(190, width * 0.29);
+    const longest = Math.max(...rows.map((row) => Math.min(40, [...documents[row[0]][0]].length)));
+    const side = Math.min(width * 0.29, 52 + longest * 7.2);
     const x = (n) => side + (n * (width - 2 * side)) / (columns.length - 1);
-    const top = 44, step = 24, floor = top + last * step + 8, height = floor + 30;
+    const top = 44, step = 24, floor = top + last * step + 2, height = floor + 40;
     const y = (row, run) => (inDepth(row, run) ? top + (rankOf(row, run) - 1) * step : floor + 14);
-    const fits = Math.floor((side - 46) / 6.6);
+    const fits = Math.floor((side - 44) / 7);
     const headingFits = Math.floor((Math.min(side * 2, (width - 2 * side) / (columns.length - 1) + (columns.length === 2 ? side : 0)) - 30) / 7);
     const picture = svg("svg", { class: "slope", viewBox: `0 0 ${width} ${height}`, height, role: "img",
       "aria-label": "Ranks of the documents in each run, joined by lines; the table below says the same" });
@@ -345,7 +354,7 @@
         svg("title", null, visible(runs[run])), `${letter(n)} · ${short(runs[run], Math.max(6, headingFits))}`));
     });
     picture.append(svg("line", { class: "floor", x1: 0, x2: width, y1: floor - 6, y2: floor - 6 }),
-      svg("text", { class: "tick", x: 0, y: floor + 18 }, width < 420 ? `below ${last}` : `below ${last}, or not listed`));
+      svg("text", { class: "tick", x: 0, y: floor + 34 }, `below ${last}, or not listed`));
     const drawn = [...rows].filter((row) => columns.some((run) => inDepth(row, run)))
       .sort((p, q) => (p[1] ?? -0.5) - (q[1] ?? -0.5)); // relevant documents on top
     for (const row of drawn) {
@@ -371,7 +380,7 @@
         const name = { class: `name${grade > 0 ? " relevant" : ""}`, y: here + 4 };
         if (n === 0) {
           group.append(svg("text", { ...name, x: x(n) - 15, "text-anchor": "end" }, short(docid, fits)));
-          group.append(svg("text", { class: "tick", x: 0, y: here + 4 }, String(rankOf(row, run))));
+          group.append(svg("text", { class: "tick", x: 18, y: here + 4, "text-anchor": "end" }, String(rankOf(row, run))));
         } else if (n === columns.length - 1) {
           group.append(svg("text", { ...name, x: x(n) + 15 }, short(docid, fits)));
           group.append(svg("text", { class: "tick", x: width, y: here + 4, "text-anchor": "end" }, String(rankOf(row, run))));
