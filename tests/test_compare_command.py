@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import pty
+import subprocess
+import sys
+from contextlib import suppress
 
 import pytest
 
@@ -68,6 +73,10 @@ def test_json_and_csv_hold_what_the_table_shows(files, capsys):
         (["base.trec", "base.trec", "--qrels", "q.txt"], "base.trec is given twice"),
         (["base.trec", "same.trec", "--qrels", "q.txt", "--metric", "NumRet"], "NumRet is a sum over topics"),
         (["base.trec", "same.trec", "--qrels", "q.txt", "--metric", "MAPP"], "did you mean 'AP'"),
+        (["base.trec", "same.trec", "--qrels", "q.txt", "--flips", "0"], "--flips must be at least 1, got 0"),
+        (["base.trec", "same.trec", "--qrels", "q.txt", "--flip-threshold", "0.1"], "belongs to --flips"),
+        (["base.trec", "same.trec", "--qrels", "q.txt", "--flips", "1", "--flip-threshold", "nan"], "number from 0"),
+        (["base.trec", "same.trec", "--qrels", "q.txt", "--flips", "1", "--format", "csv"], "not in csv"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line_and_nothing_is_written(files, capsys, arguments, says):
@@ -78,6 +87,152 @@ def test_what_is_wrong_is_said_in_one_line_and_nothing_is_written(files, capsys,
     assert sorted(files.iterdir()) == before
 
 
+def test_a_test_that_does_not_exist_is_wrong_usage(files, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["compare", "base.trec", "same.trec", "--qrels", "q.txt", "--test", "fisher"])
+    assert "choose from" in (said := capsys.readouterr().err) and "randomisation" in said
+
+
 def test_one_run_is_wrong_usage(files, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["compare", "base.trec", "--qrels", "q.txt"])
+
+
+def compared(capsys, *arguments: str) -> str:
+    assert main(["compare", *arguments, "--qrels", "q.txt", "--metric", "RR"]) == 0
+    return capsys.readouterr().out
+
+
+def test_effect_other_tests_and_power_are_shown_and_explained(files, capsys):
+    lines = compared(capsys, "base.trec", "better.trec").splitlines()
+    assert lines[5] == "  40 topics show a true difference of 0.1150 four times in five"
+    other_tests = lines.index("") + 1
+    assert lines[other_tests].split() == ["run", "effect", "p", "t", "p", "Wilcoxon"]
+    assert lines[other_tests + 1].split() == ["better", "+0.987", "<.0001", "<.0001"]
+    assert lines[-1] == "p: randomisation test, two-sided; seed 0"
+    back = compared(capsys, "better.trec", "base.trec", "--test", "wilcoxon")
+    assert "base: significantly worse at the 5 % level\n" in back and "Wilcoxon signed-rank test, two-sided" in back
+    assert "p random." in back and "p Wilcoxon" not in back
+
+
+def test_a_difference_that_does_not_show_says_how_many_topics_would(files, capsys):
+    write_run("little.trec", {f"q{i}": {"r": 1.0 + 2 * (i < 1), "x": 2.0} for i in range(40)}, tag="little")
+    printed = " ".join(compared(capsys, "base.trec", "little.trec").split())
+    assert "little: no significant difference" in printed
+    assert "one of 0.0125, as observed, would take 316 topics" in printed
+
+
+def test_every_pair_is_numbered_and_holm_counts_them(files, capsys):
+    printed = compared(capsys, "base.trec", "better.trec", "same.trec", "--all-pairs")
+    lines = printed.splitlines()
+    assert lines[0] == "RR, 40 topics, every pair of runs"
+    assert [line.split() for line in lines[2:5]] == [
+        ["base", "0.5000", "1"],
+        ["better", "0.7500", "2"],
+        ["same", "0.5000", "3"],
+    ]
+    assert "2 - 1: significantly better at the 5 % level" in lines
+    assert "3 - 1: no difference on any topic" in lines
+    assert "3 - 2: significantly worse at the 5 % level" in lines
+    assert "Holm over 3 comparisons" in lines[-1] and max(map(len, lines)) <= 80
+
+
+def test_the_order_of_the_runs_changes_the_order_of_the_rows_only(files, capsys):
+    def rows(*runs: str) -> dict[str, dict[str, object]]:
+        found = json.loads(compared(capsys, *runs, "--format", "json"))["differences"]
+        return {row["system"]: row for row in found}
+
+    assert rows("base.trec", "better.trec", "same.trec") == rows("base.trec", "same.trec", "better.trec")
+    assert compared(capsys, "base.trec", "better.trec") == compared(capsys, "base.trec", "better.trec")
+
+
+def test_markdown_and_latex_hold_one_row_a_run_and_mark_what_is_significant(files, capsys):
+    write_run("a_b.trec", {f"q{i}": {"r": 2.0, "x": 1.0} for i in range(40)}, tag="a_b")
+    markdown = compared(capsys, "base.trec", "a_b.trec", "same.trec", "--format", "markdown").splitlines()
+    assert [cell.strip() for cell in markdown[0].strip("|").split("|")][:5] == [
+        "measure", "run", "mean", "diff", "95% interval",
+    ]  # fmt: skip
+    assert len(markdown) == 2 + 3 and "a\\_b" in markdown[3] and "**+0.5000**" in markdown[3]
+    assert "**" not in markdown[4]
+    latex = compared(capsys, "base.trec", "a_b.trec", "same.trec", "--all-pairs", "--format", "latex")
+    assert r"RR & a\_b & base & 1.0000 & \textbf{+0.5000}" in latex
+    assert "% 40 topics; bold: significant at the 5 % level\n% p: randomisation test" in latex
+
+
+# The queries that got worse
+
+
+@pytest.fixture
+def collection(files):
+    """A collection for the judgements of `files`: `worse` loses the relevant document on q7, and puts it third on q3."""
+    (files / "c" / "qrels").mkdir(parents=True)
+    texts = {"r": "The right answer", "x": "Another\ttext\x1b[31m in red", "y": "A third one " + "and so on " * 40}
+    corpus = [{"_id": docid, "title": "", "text": text} for docid, text in texts.items()]
+    (files / "c" / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in corpus))
+    queries = [{"_id": f"q{i}", "text": f"question {i}"} for i in range(40)]
+    (files / "c" / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in queries))
+    write_qrels("c/qrels/test.tsv", {f"q{i}": {"r": 1, "x": 0} for i in range(40)})
+    worse = {f"q{i}": {"x": 2.0, "r": 1.0} for i in range(40)}
+    worse["q7"] = {"y": 3.0, "x": 2.0}
+    worse["q3"] = {"x": 3.0, "y": 2.0, "r": 1.0}
+    write_run("worse.trec", worse, tag="worse")
+    return files
+
+
+def test_flips_show_queries_documents_and_ranks_within_80_columns(collection, capsys):
+    arguments = ["compare", "base.trec", "worse.trec", "--collection", "c", "--metric", "RR@10", "--flips"]
+    assert main([*arguments, "5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    start = lines.index("RR@10, base -> worse: 2 of 40 queries got worse")
+    assert lines[start + 1 :] == [
+        "q7  0.5000 -> 0.0000  question 7",
+        "  grade  1      2 -> -      r  The right answer",
+        "  grade  0      1 -> 2      x  Another text [31m in red",
+        "  without judgement in the first 10: 0 -> 1",
+        "q3  0.5000 -> 0.3333  question 3",
+        "  grade  1      2 -> 3      r  The right answer",
+        "  without judgement in the first 10: 0 -> 1",
+    ]
+    assert main([*arguments, "1", "--flip-threshold", "0.1"]) == 0
+    printed = capsys.readouterr().out
+    assert "2 of 40 queries lost more than 0.1; the worst 1\nq7 " in printed and "q3" not in printed
+    assert max(map(len, printed.splitlines())) <= 80
+
+
+def test_flips_in_json_are_all_there_with_texts_where_a_collection_has_them(collection, capsys):
+    arguments = ["compare", "base.trec", "worse.trec", "--metric", "RR@10", "--flips", "1", "--format", "json"]
+    assert main([*arguments, "--collection", "c"]) == 0
+    first, second = json.loads(capsys.readouterr().out)["flips"]
+    assert (first["qid"], first["text"], first["drop"], second["qid"]) == ("q7", "question 7", 0.5, "q3")
+    assert first["moves"][0] == {"docid": "r", "grade": 1, "before": 2, "after": None, "snippet": "The right answer"}
+    assert (first["measure"], first["baseline"], first["system"]) == ("RR@10", "base", "worse")
+    assert main([*arguments, "--qrels", "q.txt"]) == 0
+    bare = json.loads(capsys.readouterr().out)["flips"]
+    assert "text" not in bare[0] and "snippet" not in bare[0]["moves"][0] and len(bare) == 2
+
+
+def test_without_flips_the_corpus_is_not_read_and_nothing_is_listed(collection, capsys):
+    (collection / "c" / "corpus.jsonl").write_text("no JSON\n")
+    assert main(["compare", "base.trec", "worse.trec", "--collection", "c"]) == 0
+    assert "got worse" not in capsys.readouterr().out
+    assert main(["compare", "base.trec", "better.trec", "--collection", "c", "--flips", "3"]) == 0
+    assert "nDCG@10, base -> better: 0 of 40 queries got worse" in capsys.readouterr().out
+
+
+def test_a_terminal_of_80_columns_shows_long_names_by_their_ends(files):
+    name = "rerank.splade_p_p_ensemble_distil.rankvicuna.20230913T115832"
+    (files / f"{name}.trec").write_bytes((files / "better.trec").read_bytes())
+    arguments = ["base.trec", f"{name}.trec", "same.trec", "--qrels", "q.txt"]
+    shown, terminal = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "rankrl", "compare", *arguments], stdout=terminal, env={**os.environ, "COLUMNS": "80"}
+    ) as process:
+        os.close(terminal)
+        printed = b""
+        with suppress(OSError):  # how the end of a terminal is told
+            while block := os.read(shown, 65536):
+                printed += block
+    os.close(shown)
+    lines = printed.decode().splitlines()
+    assert process.returncode == 0 and max(map(len, lines)) <= 80
+    assert any("13T115832: significantly better at the 5 % level" in line for line in lines)

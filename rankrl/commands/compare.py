@@ -132,9 +132,9 @@ def _flips(comparison: Comparison, qrels: Qrels, runs: Mapping[str, Run], args: 
 def _flip_lines(found: _Flips, args: argparse.Namespace) -> Iterable[str]:
     width = _width()
     for d, worse in found.by_difference:
-        by = f" by more than {args.flip_threshold:g}" if args.flip_threshold else ""
-        shown = "" if len(worse) <= args.flips else f"; the {args.flips} that lost most"
-        heading = f"{len(worse)} of {d.wins + d.ties + d.losses} queries got worse{by}{shown}"
+        lost = f"lost more than {args.flip_threshold:g}" if args.flip_threshold else "got worse"
+        shown = "" if len(worse) <= args.flips else f"; the worst {args.flips}"
+        heading = f"{len(worse)} of {d.wins + d.ties + d.losses} queries {lost}{shown}"
         yield f"\n{d.measure}, {d.baseline} -> {d.system}: {heading}\n"
         for flip in worse[: args.flips]:
             line = f"{flip.qid}  {flip.before:.4f} -> {flip.after:.4f}  {found.query(flip.qid)}"
