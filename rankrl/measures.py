@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import math
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from rankrl.errors import ConfigError, unknown_name
@@ -13,13 +16,44 @@ if TYPE_CHECKING:
     from ir_measures import Measure
 
 DEFAULT_MEASURES = ("nDCG@10", "RR@10", "R@100")
+LEAST_OF_GEOMETRIC = 1e-5
+
+
+TREC_ONLY = re.compile(
+    r"(?P<name>11pt_avg|G|binG|Rndcg|ndcg_rel|utility|num_nonrel_judged_ret|gm_map|gm_bpref|relative_P_[1-9][0-9]{0,8}|"
+    r"Rprec_mult_[0-9]\.[0-9]{2})(?:\(rel=(?P<rel>[0-9]{1,9})\))?"
+)
+"""trec_eval's measures that ir_measures has no name for keep trec_eval's; `(rel=2)` is its option -l 2."""
 
 
 def is_mean(measure: str) -> bool:
-    """True for a measure that is averaged over topics, False for one that is summed (NumRet, NumRel, NumQ)."""
+    """True for a measure that is averaged over topics; False for one that is summed (NumRet, …) or a geometric mean (gm_map)."""
+    return total_of(measure) == "mean"
+
+
+def total_of(measure: str) -> str:
+    """What makes one number of the values of the topics: "mean", "sum" or "geometric mean"."""
     import ir_measures
 
-    return isinstance(parse_measures([measure])[0].aggregator(), ir_measures.MeanAgg)
+    aggregator = parse_measures([measure])[0].aggregator()
+    if isinstance(aggregator, ir_measures.MeanAgg):
+        return "mean"
+    return "sum" if isinstance(aggregator, ir_measures.SumAgg) else "geometric mean"
+
+
+def at_level(measures: Sequence[str], level: int) -> list[str]:
+    """The measures with `rel=level` where they take a relevance level and none is written: trec_eval's option -l.
+
+    A document is relevant for them from this grade on. Measures of grades (nDCG, ERR, Judged, …) stay as they are.
+
+    Raises:
+        ConfigError: level < 1, or as `parse_measures`.
+    """
+    if not 1 <= level < 2**31:
+        raise ConfigError(f"a relevance level must be a whole number from 1, got {level}")
+    parsed = parse_measures(measures)
+    takes = ["rel" in m.SUPPORTED_PARAMS and "rel" not in m.params and m.NAME != "NumRet" for m in parsed]
+    return [str(m(rel=level)) if yes and level != 1 else str(m) for m, yes in zip(parsed, takes, strict=True)]
 
 
 def parse_measures(names: Sequence[str]) -> list[Measure]:
@@ -37,6 +71,10 @@ def parse_measures(names: Sequence[str]) -> list[Measure]:
 def _parsed(name: str) -> Measure:
     import ir_measures
 
+    if found := TREC_ONLY.fullmatch(name.strip()):
+        measure = _trec_class(found["name"])(**({"rel": int(found["rel"])} if found["rel"] else {}))
+        _check_ranges(name, measure)
+        return measure
     try:
         measure = ir_measures.parse_measure(name.strip())
         measure.validate_params()
@@ -45,6 +83,8 @@ def _parsed(name: str) -> Measure:
     except (ValueError, AssertionError, TypeError, AttributeError):
         raise ConfigError(_badly_written(name)) from None
     _check_ranges(name, measure)
+    if measure.NAME == "NumRel":  # counted here at any level: see rankrl.evaluation
+        return measure
     if not ir_measures.DefaultPipeline.supports(measure):
         able = [p.NAME for p in ir_measures.DefaultPipeline.providers if p.supports(measure)]
         cure = (
@@ -52,6 +92,37 @@ def _parsed(name: str) -> Measure:
         )
         raise ConfigError(f"measure {name!r} cannot be computed here{cure}")
     return measure
+
+
+@cache
+def _trec_class(name: str) -> Any:
+    """The ir_measures class of one of `TREC_ONLY`."""
+    import ir_measures
+    from ir_measures.measures.base import ParamInfo
+
+    geometric, summed = name.startswith("gm_"), name.startswith("num_")
+    total = _GeometricMean if geometric else ir_measures.SumAgg if summed else ir_measures.MeanAgg
+    kept = {
+        "NAME": name,
+        "__name__": name,
+        "SUPPORTED_PARAMS": {"rel": ParamInfo(dtype=int, default=1, desc="least grade of a relevant document")},
+        "DEFAULT": LEAST_OF_GEOMETRIC if geometric else 0.0,
+        "aggregator": lambda self: total(),
+    }
+    return type(name, (ir_measures.Measure,), kept)
+
+
+class _GeometricMean:
+    """trec_eval's geometric mean of values that it does not let fall below 0.00001; nan of none."""
+
+    def __init__(self) -> None:
+        self.logs: list[float] = []
+
+    def add(self, value: float) -> None:
+        self.logs.append(math.log(max(value, LEAST_OF_GEOMETRIC)))
+
+    def result(self) -> float:
+        return math.exp(math.fsum(self.logs) / len(self.logs)) if self.logs else math.nan
 
 
 def _check_ranges(name: str, measure: Measure) -> None:

@@ -6,6 +6,7 @@ What a file is packed with is read from its first bytes, not from its name: gzip
 from __future__ import annotations
 
 import gzip
+import io
 import lzma
 import zlib
 from collections.abc import Iterable, Iterator
@@ -41,17 +42,20 @@ def opened(path: str | Path, what: str) -> Iterator[IO[bytes]]:
 
 
 def _unpacked(packed: Any, path: str | Path) -> IO[bytes]:
-    start = packed.peek(8)[:8]
-    if start.startswith(_GZIP):
-        return gzip.GzipFile(fileobj=packed)  # type: ignore[return-value]
-    if start.startswith(_XZ):
-        return lzma.LZMAFile(packed)
-    if start.startswith(_LZ4):
-        try:
-            import lz4.frame
-        except ImportError:
-            raise MissingDependencyError(f"lz4, which unpacks {path},", extra="collections") from None
-        return lz4.frame.open(packed)  # type: ignore[no-any-return]
+    for _ in range(3):  # ranx packs twice
+        start = packed.peek(8)[:8]
+        if start.startswith(_GZIP):
+            packed = gzip.GzipFile(fileobj=packed)
+        elif start.startswith(_XZ):
+            packed = io.BufferedReader(lzma.LZMAFile(packed))  # noqa: SIM115 (its file is closed by the caller)
+        elif start.startswith(_LZ4):
+            try:
+                import lz4.frame
+            except ImportError:
+                raise MissingDependencyError(f"lz4, which unpacks {path},", extra="collections") from None
+            packed = io.BufferedReader(lz4.frame.open(packed))
+        else:
+            break
     return packed  # type: ignore[no-any-return]
 
 
