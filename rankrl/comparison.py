@@ -86,11 +86,13 @@ class Difference:
         """What these topics can show, in plain words; empty where their differences have no spread to tell it from."""
         if self.detectable is None:
             return ""
-        topics = self.wins + self.ties + self.losses
+        topics, unlike = self.wins + self.ties + self.losses, self.wins + self.losses
         said = f"{topics} topics show a true difference of {self.detectable:.4f} four times in five"
-        if self.significant or self.topics_needed is None:
-            return said
-        return f"{said}; one of {abs(self.difference):.4f}, as observed, would take {self.topics_needed:,} topics"
+        if not self.significant and self.topics_needed is not None:
+            said += f"; one of {abs(self.difference):.4f}, as observed, would take {self.topics_needed:,} topics"
+        if self.test != "t" and (least := 2.0 / 2**unlike) >= LEVEL:
+            said += f"; only {unlike} differ, and p cannot be below {least:g} with so few"
+        return said
 
 
 @dataclass(frozen=True, slots=True)

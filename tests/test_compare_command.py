@@ -146,6 +146,29 @@ def test_the_order_of_the_runs_changes_the_order_of_the_rows_only(files, capsys)
     assert compared(capsys, "base.trec", "better.trec") == compared(capsys, "base.trec", "better.trec")
 
 
+def test_another_process_prints_the_same_bytes(collection):
+    arguments = [
+        "base.trec",
+        "better.trec",
+        "worse.trec",
+        "--collection",
+        "c",
+        "--all-pairs",
+        "--flips",
+        "3",
+        "--format",
+    ]
+    for form in ("table", "json"):
+        printed = [
+            subprocess.run(
+                [sys.executable, "-m", "rankrl", "compare", *arguments, form],
+                capture_output=True, check=True, env={**os.environ, "PYTHONHASHSEED": seed},
+            ).stdout
+            for seed in ("1", "2")
+        ]  # fmt: skip
+        assert printed[0] == printed[1] != b""
+
+
 def test_markdown_and_latex_hold_one_row_a_run_and_mark_what_is_significant(files, capsys):
     write_run("a_b.trec", {f"q{i}": {"r": 2.0, "x": 1.0} for i in range(40)}, tag="a_b")
     markdown = compared(capsys, "base.trec", "a_b.trec", "same.trec", "--format", "markdown").splitlines()

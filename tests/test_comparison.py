@@ -128,6 +128,17 @@ def test_power_is_at_the_strictest_step_of_holm_and_said_in_words():
     assert (same.detectable, same.topics_needed, same.power_in_words, same.effect) == (None, None, "", 0.0)
 
 
+def test_few_topics_that_differ_are_named_where_they_cannot_be_significant():
+    qrels = {f"q{i}": {"r": 1} for i in range(30)}
+    base = {qid: {"x": 2.0, "r": 1.0} for qid in qrels}
+    better = {n: {q: {"x": 2.0, "r": 1.0 + 2 * (i < n)} for i, q in enumerate(qrels)} for n in (5, 6)}
+    five, six = (compare(qrels, {"base": base, "better": better[n]}, ["RR"]).differences[0] for n in (5, 6))
+    assert five.p == 2 / 2**5 and six.p == 2 / 2**6 < 0.05
+    assert five.power_in_words.endswith("; only 5 differ, and p cannot be below 0.0625 with so few")
+    assert "only" not in six.power_in_words
+    assert "only" not in replace(five, test="t").power_in_words
+
+
 def test_differences_that_are_all_alike_have_no_effect_size_and_no_power():
     qrels = {f"q{i}": {"r": 1} for i in range(8)}
     first, second = ({qid: scores for qid in qrels} for scores in ({"r": 2.0, "x": 1.0}, {"x": 2.0, "r": 1.0}))

@@ -94,7 +94,7 @@ def _check(args: argparse.Namespace) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Flips:
-    """The flips of each difference, {} when they were not asked for, and texts for them where there is a collection."""
+    """The flips of each difference, () when they were not asked for, and texts for them where there is a collection."""
 
     by_difference: Sequence[tuple[Difference, Sequence[Flip]]] = ()
     queries: Mapping[str, str] | None = None
