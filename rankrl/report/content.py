@@ -45,7 +45,8 @@ class Content:
     evaluations: run -> its values, the first run is the baseline. intervals: measure -> run -> 95 % bootstrap interval.
     differences: each other run against the baseline, measure by measure; () for a single run.
     movements: qid -> the documents that any run has among its first `depth`, and the relevant ones (grade above 0) that
-    any run lists at all, best rank first; only for the topics whose documents are shown. relevant: qid -> number of judged documents with a grade above 0.
+    any run lists at all, best rank first; only for the topics whose documents are shown. relevant: qid -> how many
+    judged documents have a grade above 0.
     queries: qid -> text. documents: docid -> what is shown of it, for the documents among the first `depth` of a run;
     without_text: how many of these have no text here.
     """
@@ -174,8 +175,10 @@ def _movements(judgments: Judgments, runs: Sequence[Mapping[str, float]], depth:
 
 
 def _shown(docids: Iterable[str], text_of: TextOf | None, characters: int) -> dict[str, Shown]:
-    found = {}
-    for docid in docids if text_of else ():
+    found: dict[str, Shown] = {}
+    if text_of is None:
+        return found
+    for docid in docids:
         if (document := text_of(docid)) is not None:
             title, text = document
             cut = max(len(title), len(text)) > characters

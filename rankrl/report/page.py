@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 _TEMPLATE = Path(__file__).with_name("template")
+_SCRIPTS = ("parts.js", "movements.js", "page.js")  # one after the other they are the page's one script
 _COST_KEYS = ("cost", "ledger")
 _COST_ORDER = ("calls", "rounds", "prompt_tokens", "completion_tokens", "cached", "truncated", "malformed", "seconds")
 _CONTROLS = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\t\n\r"} | {0x7F: "\u2421"}
@@ -61,7 +62,7 @@ def page(content: Content, heading: Heading) -> str:
     from markupsafe import Markup
 
     style = (_TEMPLATE / "page.css").read_text(encoding="utf-8")
-    script = (_TEMPLATE / "page.js").read_text(encoding="utf-8")
+    script = "".join((_TEMPLATE / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     text = environment.get_template("page.html.j2").render(
         heading=heading,
         content=content,
@@ -112,7 +113,7 @@ def payload(content: Content, heading: Heading) -> dict[str, Any]:
     values: measure -> run -> topic. documents: [docid, title, text, cut], the last three only where there is a text.
     movements: topic -> [document, grade or null, rank or null in each run], null for a topic whose documents are not shown.
     """
-    number = {}
+    number: dict[str, int] = {}
     for moved in content.movements.values():
         for movement in moved:
             number.setdefault(movement.docid, len(number))
@@ -167,8 +168,8 @@ def cost_table(
     for name in runs:
         facts = provenance.get(name)
         if isinstance(facts, Mapping):
-            found = next((facts[key] for key in _COST_KEYS if isinstance(facts.get(key), Mapping)), {})
-            if numbers := dict(_numbers(found)):
+            found = [facts[key] for key in _COST_KEYS if isinstance(facts.get(key), Mapping)]
+            if numbers := dict(_numbers(found[0])) if found else {}:
                 costs[name] = numbers
     met = dict.fromkeys(kind for cost in costs.values() for kind in cost)
     kinds = [kind for kind in _COST_ORDER if kind in met] + [kind for kind in met if kind not in _COST_ORDER]
