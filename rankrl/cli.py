@@ -63,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(parser)
+        if hasattr(module, "add_named_arguments"):  # options that depend on what the command line names
+            module.add_named_arguments(parser, top.rest)
         return int(module.run(parser.parse_args(top.rest)))
     except RankRLError as error:
         print(f"rankrl: error: {error}", file=sys.stderr)

@@ -53,7 +53,7 @@ class RM3:
 class Lucene:
     """A searcher over an index: one of our own, built where it is not there yet, or one that others built.
 
-    index: the folder of our own; None makes one that goes when the searcher does. prebuilt: a name that Pyserini knows or a
+    index_dir: the folder of our own; None makes one that goes when the searcher does. prebuilt: a name that Pyserini knows or a
     folder, searched as it is. heap: the most memory for Java objects; the first searcher of a process decides it.
 
     Raises:
@@ -70,7 +70,7 @@ class Lucene:
         k1: float,
         b: float,
         rm3: RM3 | None = None,
-        index: Path | None = None,
+        index_dir: Path | None = None,
         prebuilt: str | None = None,
         threads: int = 1,
         heap: str = "2g",
@@ -82,8 +82,8 @@ class Lucene:
         if prebuilt is not None:
             folder, parser = prebuilt_folder(prebuilt)
             self._index: dict[str, Any] = {"prebuilt": prebuilt, "folder": str(folder)}
-        elif index is not None:
-            folder = index
+        elif index_dir is not None:
+            folder = index_dir
             self._index = {"folder": str(folder), **_content(built(documents, folder, threads))}
         else:
             self._temporary = tempfile.TemporaryDirectory(prefix="rankrl-index-")
@@ -157,7 +157,7 @@ class Lucene:
             if parser is None or fields.fieldInfo("raw") is None:
                 raise ConfigError(
                     "rm3 reads the terms of documents, and the index holds neither their term vectors nor their raw text; "
-                    "build an index with the option index, or leave rm3 out"
+                    "build an index with the option index_dir, or leave rm3 out"
                 )
             raw = _jvm.java_class("java.lang.Class").forName(f"io.anserini.collection.{parser}")
         expand = _jvm.java_class("io.anserini.rerank.lib.Rm3Reranker")(

@@ -33,7 +33,7 @@ OPTIONS = {
     "fb_terms": "RM3: terms that are added, at most",
     "fb_docs": "RM3: documents that are read for them",
     "original_query_weight": "RM3: the weight of the query's own terms, 0 to 1",
-    "index": "folder that keeps the Lucene index: built when not there, else checked and used (default: none is kept)",
+    "index_dir": "folder that keeps the Lucene index: built when not there, else checked and used (default: none is kept)",
     "prebuilt": "search an index that others built, as it is: a name such as msmarco-v1-passage (downloaded), or a folder",
     "threads": "threads that index and search (default: one for each CPU this process may use)",
     "heap": "the most memory for Java objects",
@@ -56,7 +56,7 @@ class BM25:
     """A retriever over documents; title and text of a document are indexed together.
 
     documents: in any order, or as docid -> document, which is then used as it is and may read from disk. The options are
-    those of `OPTIONS`; `index`, `prebuilt` and `rm3` are Lucene's, and "auto" with one of them is "lucene".
+    those of `OPTIONS`; `index_dir`, `prebuilt` and `rm3` are Lucene's, and "auto" with one of them is "lucene".
 
     Deterministic: best score first, equal scores by docid descending, also where k cuts. Scores are positive float32.
 
@@ -78,7 +78,7 @@ class BM25:
         fb_terms: int = 10,
         fb_docs: int = 10,
         original_query_weight: float = 0.5,
-        index: Path | None = None,
+        index_dir: Path | None = None,
         prebuilt: str | None = None,
         threads: int | None = None,
         heap: str = "2g",
@@ -89,12 +89,12 @@ class BM25:
             raise ConfigError(f"b is {b}; it must lie in [0, 1] (usual: 0.4)")
         if threads is not None and threads < 1:
             raise ConfigError(f"threads is {threads}; it must be at least 1")
-        if index is not None and prebuilt is not None:
-            raise ConfigError("index builds one and prebuilt takes one that is there; give one of them")
+        if index_dir is not None and prebuilt is not None:
+            raise ConfigError("index_dir keeps an index of our own and prebuilt takes one of others; give one of them")
         expansion = (fb_terms, fb_docs, original_query_weight)
         if not rm3 and expansion != (10, 10, 0.5):
             raise ConfigError("fb_terms, fb_docs and original_query_weight belong to rm3; ask for it too")
-        lucenes = [name for name, on in (("rm3", rm3), ("index", index), ("prebuilt", prebuilt)) if on]
+        lucenes = [name for name, on in (("rm3", rm3), ("index_dir", index_dir), ("prebuilt", prebuilt)) if on]
         self._documents = documents if isinstance(documents, Mapping) else _by_docid(documents)
         self._threads = threads or _cpus()
         self._searcher: Searcher
@@ -103,7 +103,7 @@ class BM25:
 
             self._searcher = Lucene(
                 self._documents, k1=k1, b=b, rm3=RM3(*expansion) if rm3 else None,
-                index=None if index is None else Path(index), prebuilt=prebuilt, threads=self._threads, heap=heap,
+                index_dir=None if index_dir is None else Path(index_dir), prebuilt=prebuilt, threads=self._threads, heap=heap,
             )  # fmt: skip
         else:
             from ._bm25s import Bm25s
@@ -122,7 +122,7 @@ class BM25:
         fb_terms: int = 10,
         fb_docs: int = 10,
         original_query_weight: float = 0.5,
-        index: Path | None = None,
+        index_dir: Path | None = None,
         prebuilt: str | None = None,
         threads: int | None = None,
         heap: str = "2g",
@@ -130,7 +130,7 @@ class BM25:
         """A BM25 over the corpus of a collection."""
         return cls(
             collection.corpus, engine=engine, k1=k1, b=b, rm3=rm3, fb_terms=fb_terms, fb_docs=fb_docs,
-            original_query_weight=original_query_weight, index=index, prebuilt=prebuilt, threads=threads, heap=heap,
+            original_query_weight=original_query_weight, index_dir=index_dir, prebuilt=prebuilt, threads=threads, heap=heap,
         )  # fmt: skip
 
     @property

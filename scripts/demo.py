@@ -63,8 +63,9 @@ class Demo:
         for split in ("train", "test"):
             run = self.out / f"bm25.{split}.trec"
             self.step(
-                "first stage", *RANKRL, "retrieve", "bm25", "--collection", "scifact", "--split", split, "-o", run
-            )
+                "first stage", *RANKRL, "retrieve", "bm25", "--engine", "bm25s", "--collection", "scifact",
+                "--split", split, "-o", run,
+            )  # fmt: skip
 
     def warm_up(self) -> None:
         wanted = {

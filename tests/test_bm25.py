@@ -200,9 +200,9 @@ def test_impossible_arguments_are_refused():
     [
         ({"engine": "lucene2"}, "engine is 'lucene2'; it must be auto, lucene or bm25s"),
         ({"engine": "bm25s", "rm3": True}, "rm3 needs the engine lucene"),
-        ({"engine": "bm25s", "index": Path("somewhere")}, "index needs the engine lucene"),
+        ({"engine": "bm25s", "index_dir": Path("somewhere")}, "index_dir needs the engine lucene"),
         ({"engine": "bm25s", "prebuilt": "robust04"}, "prebuilt needs the engine lucene"),
-        ({"index": Path("somewhere"), "prebuilt": "robust04"}, "give one of them"),
+        ({"index_dir": Path("somewhere"), "prebuilt": "robust04"}, "give one of them"),
         ({"fb_terms": 5}, "belong to rm3"),
         ({"threads": 0}, "threads is 0"),
     ],

@@ -34,7 +34,7 @@ def scifact():
 def scifact_index(scifact, tmp_path_factory) -> Path:
     """An index over SciFact, built once."""
     folder = tmp_path_factory.mktemp("lucene") / "scifact"
-    BM25.from_collection(scifact, engine="lucene", index=folder)
+    BM25.from_collection(scifact, engine="lucene", index_dir=folder)
     return folder
 
 
@@ -67,7 +67,7 @@ def test_both_engines_give_the_published_quality_on_scifact(scifact, scifact_ind
     """Lucene's published nDCG@10 is .679; measured: .6789 in Lucene, .6777 in bm25s, 177 of 300 top-10 lists identical."""
     queries, qrels = scifact.queries("test"), scifact.qrels("test")
     found = {
-        "lucene": BM25.from_collection(scifact, engine="lucene", index=scifact_index).search(queries, 100),
+        "lucene": BM25.from_collection(scifact, engine="lucene", index_dir=scifact_index).search(queries, 100),
         "bm25s": BM25.from_collection(scifact, engine="bm25s").search(queries, 100),
     }
     quality = {
@@ -94,7 +94,7 @@ def test_documents_and_scores_are_pyserinis(scifact, scifact_index, pyserini_sea
         pyserini_searcher.set_rm3(**options)
     else:
         pyserini_searcher.unset_rm3()
-    ours = BM25.from_collection(scifact, engine="lucene", index=scifact_index, k1=k1, b=b, rm3=rm3, **options)
+    ours = BM25.from_collection(scifact, engine="lucene", index_dir=scifact_index, k1=k1, b=b, rm3=rm3, **options)
     queries = scifact.queries("test")[:40]
     for found in ours.search(queries, 130):
         scores = {c.docid: c.score for c in found.candidates}
@@ -106,14 +106,14 @@ def test_documents_and_scores_are_pyserinis(scifact, scifact_index, pyserini_sea
 
 def test_rm3_changes_the_order_and_the_provenance_says_so(scifact, scifact_index):
     queries = scifact.queries("test")[:20]
-    plain = BM25.from_collection(scifact, engine="lucene", index=scifact_index)
-    expanded = BM25.from_collection(scifact, rm3=True, index=scifact_index)
+    plain = BM25.from_collection(scifact, engine="lucene", index_dir=scifact_index)
+    expanded = BM25.from_collection(scifact, rm3=True, index_dir=scifact_index)
     assert [a.docids for a in plain.search(queries, 10)] != [b.docids for b in expanded.search(queries, 10)]
     assert plain.provenance["rm3"] is None
     assert expanded.provenance["rm3"] == {"terms": 10, "documents": 10, "original_weight": 0.5}
     for options in ({"fb_terms": 0}, {"fb_docs": 0}, {"original_query_weight": 1.5}):
         with pytest.raises(ConfigError, match=f"{next(iter(options))} is"):
-            BM25.from_collection(scifact, rm3=True, index=scifact_index, **options)
+            BM25.from_collection(scifact, rm3=True, index_dir=scifact_index, **options)
     assert searched(expanded, "zzzz") == searched(expanded, "") == []
 
 
@@ -222,9 +222,9 @@ def test_queries_of_any_length_are_searched():
 
 def test_an_index_is_built_once_and_only_used_for_the_same_documents(tmp_path):
     folder, texts = tmp_path / "deep" / "index", documents("whale", "ship")
-    first = lucene(texts, index=folder)
+    first = lucene(texts, index_dir=folder)
     made = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    again = lucene(texts, index=folder)
+    again = lucene(texts, index_dir=folder)
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == made
     assert searched(again, "whale") == searched(first, "whale") == ["d0"]
     assert again.provenance == first.provenance
@@ -232,7 +232,7 @@ def test_an_index_is_built_once_and_only_used_for_the_same_documents(tmp_path):
     assert json.loads(json.dumps(again.provenance)) == again.provenance
     for others in (documents("whale", "ships"), documents("whale"), documents("whale", "ship", "sea")):
         with pytest.raises(ConfigError, match="is over other documents: 2 of them"):
-            lucene(others, index=folder)
+            lucene(others, index_dir=folder)
     assert [path.name for path in folder.parent.iterdir()] == ["index"]
 
 
@@ -240,15 +240,15 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "mine.txt").write_text("kept")
     with pytest.raises(ConfigError, match="notes is not an index"):
-        lucene(documents("x"), index=tmp_path / "notes")
+        lucene(documents("x"), index_dir=tmp_path / "notes")
     assert [path.name for path in (tmp_path / "notes").iterdir()] == ["mine.txt"]
-    lucene(documents("x"), index=tmp_path / "ours")
+    lucene(documents("x"), index_dir=tmp_path / "ours")
     (tmp_path / "ours" / "rankrl.json").write_text("{")
     with pytest.raises(DataError, match=r"rankrl\.json cannot be read"):
-        lucene(documents("x"), index=tmp_path / "ours")
+        lucene(documents("x"), index_dir=tmp_path / "ours")
     (tmp_path / "ours" / "rankrl.json").unlink()
     with pytest.raises(ConfigError, match="is a Lucene index of unknown content"):
-        lucene(documents("x"), index=tmp_path / "ours")
+        lucene(documents("x"), index_dir=tmp_path / "ours")
 
 
 KILLED = """
@@ -261,7 +261,7 @@ class Killing(dict):
         yield from super().values()
         os.kill(os.getpid(), 9)
 
-BM25(Killing({"d": Document("d", "", "whale")}), index="index")
+BM25(Killing({"d": Document("d", "", "whale")}), index_dir="index")
 """
 
 
@@ -269,12 +269,12 @@ def test_a_killed_build_is_not_taken_for_an_index(tmp_path):
     done = subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path, timeout=60, capture_output=True)
     assert done.returncode == -9
     assert [path.suffix for path in tmp_path.iterdir()] == [".partial"]
-    assert searched(lucene(documents("whale"), index=tmp_path / "index"), "whale") == ["d0"]
+    assert searched(lucene(documents("whale"), index_dir=tmp_path / "index"), "whale") == ["d0"]
 
 
 def test_a_build_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(DataError):
-        lucene([Document("x" * 40_000, "", "x")], index=tmp_path / "index")
+        lucene([Document("x" * 40_000, "", "x")], index_dir=tmp_path / "index")
     assert list(tmp_path.iterdir()) == []
 
 

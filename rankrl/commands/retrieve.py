@@ -1,47 +1,94 @@
-"""Find candidates for the topics of a collection with a first stage, and write them as a TREC run.
+"""Find candidates for queries with a first stage, and write them as a TREC run with a description beside it.
 
-Example:
-    rankrl retrieve bm25 --collection scifact --split test --k 100 -o runs/bm25.trec
+  rankrl retrieve bm25 --collection scifact --split test --k 100 -o runs/bm25.trec
+  rankrl retrieve bm25 --collection scifact --queries mine.tsv --rm3 -o runs/mine.trec
+
+Each retriever has options of its own: `rankrl retrieve bm25 --help` shows them, `rankrl list retrievers` the retrievers.
 """
 
 from __future__ import annotations
 
 import argparse
-import inspect
+import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from rankrl.commands._options import add_options, given_options, refuse_unknown
 from rankrl.errors import ConfigError
 
 if TYPE_CHECKING:
     from rankrl.contracts import Retriever
     from rankrl.types import CandidateList, Query, Run
 
-_BATCH = 32
+_BATCH = 128
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("retriever", help="a name from `rankrl list retrievers`, or package.module:Class")
     parser.add_argument(
-        "--collection", required=True, help="a name from `rankrl list collections`, or a folder in BEIR layout"
+        "--collection",
+        required=True,
+        help="what is searched: see `rankrl list collections`, or a folder in BEIR layout",
     )
-    parser.add_argument(
-        "--split", default="test", help="whose topics; 'all' takes every query, judged or not (default: %(default)s)"
+    asked = parser.add_mutually_exclusive_group()
+    asked.add_argument("--split", help="whose topics; 'all' takes every query, judged or not (default: test)")
+    asked.add_argument(
+        "--queries", metavar="FILE", help="queries of your own: lines of qid, tab, text, or of JSON (.gz, .xz)"
     )
-    parser.add_argument("--k", type=int, default=100, help="documents per topic, at most (default: %(default)s)")
-    parser.add_argument("--k1", type=float, help="BM25: how slowly repeated terms stop to count (default: 0.9)")
-    parser.add_argument("--b", type=float, help="BM25: how much long documents are held back, 0 to 1 (default: 0.4)")
+    parser.add_argument("--k", type=int, default=100, help="documents per query, at most (default: %(default)s)")
     parser.add_argument("-o", "--output", default="-", metavar="RUN", help="the run file to write (default: stdout)")
+
+
+def add_named_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    """Add the options of the retriever that the command line names, and refuse those that it does not have."""
+    name = _named(argv)
+    if name is None:
+        return
+    from rankrl.lookup import lookup
+
+    add_options(parser, name, _maker(name, lookup(name, "retrievers")))
+    refuse_unknown(parser, argv, f"rankrl retrieve {name}")
+
+
+def _named(argv: Sequence[str]) -> str | None:
+    """The retriever that a command line names; None where it names none."""
+    if argv and not argv[0].startswith("-"):
+        return argv[0]
+    probe = _Probe(add_help=False)
+    add_arguments(probe)
+    for action in probe._actions:
+        action.required = action.dest == "retriever"
+    try:
+        known, left = probe.parse_known_args(argv)
+    except _UnnamedError:
+        return None
+    from rankrl.lookup import names
+
+    # before the name, the value of an option that only the retriever has looks like a name
+    shelf = set(names("retrievers"))
+    return next((word for word in (known.retriever, *left) if word in shelf or ":" in word), str(known.retriever))
+
+
+class _UnnamedError(Exception):
+    """The command line names no retriever."""
+
+
+class _Probe(argparse.ArgumentParser):
+    """A parser that reads a command line without ending the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _UnnamedError(message)
 
 
 def run(args: argparse.Namespace) -> int:
     if args.k < 1:
         raise ConfigError(f"--k is {args.k}; it must be at least 1")
+    _check_output(args.output)
     from rankrl.lookup import lookup, shelf
 
     part = lookup(args.retriever, "retrievers")
@@ -49,51 +96,104 @@ def run(args: argparse.Namespace) -> int:
     from retrieval.collections import load_collection
 
     collection = load_collection(args.collection)
-    every = args.split == "all" and "all" not in collection.splits
-    queries = collection.queries(None if every else args.split)
+    queries, split, exclusions = _asked(args, collection)
 
     started_s = time.monotonic()
-    retriever = _built(args.retriever, part, collection, {"k1": args.k1, "b": args.b})
-    lists = list(_searched(retriever, queries, args.k))
+    retriever: Retriever = _maker(args.retriever, part)(collection, **given_options(args))
+    built_s = time.monotonic() - started_s
+    lists = list(_searched(retriever, queries, args.k, exclusions))
     took_s = time.monotonic() - started_s
 
     found = {listing.query.qid: {c.docid: _score(c.score) for c in listing.candidates} for listing in lists}
-    _write(args.output, found, tag=args.retriever)
     empty = sum(not len(listing) for listing in lists)
+    _write(args.output, found, tag=args.retriever)
+    if Path(args.output).is_file():
+        from rankrl.provenance import write_provenance
+
+        facts = {
+            "collection": collection.facts(split),
+            "split": split,
+            "queries": _own_queries(args.queries),
+            "topics": len(lists),
+            "empty_topics": empty,
+            "k": args.k,
+            "retriever": getattr(retriever, "provenance", {"retriever": args.retriever}),
+            "seconds": round(took_s, 3),
+            "build_seconds": round(built_s, 3),
+        }
+        write_provenance(args.output, facts)
     where = "stdout" if args.output == "-" else args.output
+    over = args.queries or args.split or "test"
     print(
-        f"{args.retriever} over {collection.name} ({args.split}): {len(lists)} topics, {empty} with nothing found, "
-        f"{sum(map(len, lists))} documents listed, {took_s:.1f} s, written to {where}",
+        f"{_called(args.retriever, retriever)} over {collection.name} ({over}): {len(lists)} topics, {empty} with nothing "
+        f"found, {sum(map(len, lists))} documents listed, {took_s:.1f} s, written to {where}",
         file=sys.stderr,
     )
     return 0
 
 
-def _built(name: str, part: Any, collection: Any, given: dict[str, Any]) -> Retriever:
-    """The retriever over a collection, with the options that were given."""
+def _check_output(output: str) -> None:
+    """Refuse what could not be written before minutes are spent on it."""
+    path = Path(output)
+    if output == "-" or (path.exists() and not path.is_file() and not path.is_dir()):
+        return
+    if path.is_dir():
+        raise ConfigError(f"-o {output} is a folder; give the name of a file to write")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ConfigError(f"-o {output} cannot be written: {folder} is not a folder that you may write to")
+
+
+def _asked(
+    args: argparse.Namespace, collection: Any
+) -> tuple[Sequence[Query], str | None, Mapping[str, frozenset[str]]]:
+    """(queries, their split or None for no single one, what must not be returned for them)."""
+    if args.queries is not None:
+        from rankrl.commands._queries import read_queries
+
+        return read_queries(args.queries), None, {}
+    split = args.split or "test"
+    whole = None if split == "all" and "all" not in collection.splits else split
+    return collection.queries(whole), whole, collection.exclusions(whole)
+
+
+def _own_queries(path: str | None) -> dict[str, str] | None:
+    if path is None:
+        return None
+    from rankrl.files import content_sha256
+
+    return {"file": path, "sha256": content_sha256(path)}
+
+
+def _maker(name: str, part: Any) -> Any:
+    """The function that builds the retriever over a collection."""
     make = getattr(part, "from_collection", None)
     if make is None:
         raise ConfigError(
             f"{name!r} is not a retriever that can be built here: it has no from_collection(collection, …)"
         )
-    options = {option: value for option, value in given.items() if value is not None}
-    parameters = inspect.signature(make).parameters
-    for option in options:
-        if option not in parameters:
-            raise ConfigError(f"the retriever {name!r} takes no --{option}; leave it out")
-    retriever: Retriever = make(collection, **options)
-    return retriever
+    return make
 
 
-def _searched(retriever: Retriever, queries: Sequence[Query], k: int) -> Iterator[CandidateList]:
+def _called(name: str, retriever: Retriever) -> str:
+    """The name, with the engine that served where the retriever has several."""
+    engine = getattr(retriever, "provenance", {}).get("engine")
+    return name if engine is None or engine == name else f"{name} ({engine})"
+
+
+def _searched(
+    retriever: Retriever, queries: Sequence[Query], k: int, exclusions: Mapping[str, frozenset[str]]
+) -> Iterator[CandidateList]:
     """The lists of all queries, with a progress bar where somebody may be watching."""
     from rich.console import Console
     from rich.progress import track
 
+    from retrieval.collections import search_without
+
     starts = range(0, len(queries), _BATCH)
     console = Console(stderr=True)
     for start in track(starts, "searching", console=console, transient=True, disable=not sys.stderr.isatty()):
-        yield from retriever.search(queries[start : start + _BATCH], k)
+        yield from search_without(retriever, queries[start : start + _BATCH], k, exclusions)
 
 
 def _score(score: float | None) -> float:

@@ -94,7 +94,8 @@ def test_train_then_rerank_then_evaluate(folder, tiny_model_dir):
     assert len(facts["topics"]["held_out"]) == 4 and facts["topics"]["trained_on"] == 8
 
     rankrl = [sys.executable, "-m", "rankrl"]
-    first = run(folder, *rankrl, "retrieve", "bm25", "--collection", "c", "--split", "train", "-o", "bm25.trec")
+    first = run(folder, *rankrl, "retrieve", "bm25", "--engine", "bm25s", "--collection", "c",
+                "--split", "train", "-o", "bm25.trec")  # fmt: skip
     assert first.returncode == 0, first.stderr
     again = run(folder, *rankrl, "rerank", "rank_r1", "--run", "bm25.trec", "--collection", "c", "--split", "train",
                 "--model", "out", "--depth", "4", "-o", "reranked.trec")  # fmt: skip
