@@ -10,7 +10,7 @@ from typing import Literal
 
 from rankrl.errors import ConfigError, DataError, unknown_name
 from rankrl.evaluation import Evaluation, Topics, evaluate
-from rankrl.measures import is_mean, parse_measures
+from rankrl.measures import is_mean, parse_measures, total_of
 from rankrl.runs import ranked
 from rankrl.types import Judgments, Qrels, Run
 
@@ -233,7 +233,9 @@ def _check(systems: int, test: str) -> None:
 
 def _check_means(measures: Sequence[str]) -> None:
     if counts := [name for name in measures if not is_mean(name)]:
-        raise ConfigError(f"{counts[0]} is a sum over topics, not a mean, and cannot be compared with a paired test")
+        raise ConfigError(
+            f"{counts[0]} is a {total_of(counts[0])} over topics, not a mean, and cannot be compared with a paired test"
+        )
 
 
 def _ends(difference: Difference) -> tuple[str, str]:
@@ -293,6 +295,9 @@ def _differences(
 def _deltas(baseline: Evaluation, system: Evaluation, measure: str) -> list[float]:
     before, after = baseline.values[measure], system.values[measure]
     raw = [after[qid] - before[qid] for qid in baseline.topics]
+    if undefined := [qid for qid, delta in zip(baseline.topics, raw, strict=True) if not math.isfinite(delta)]:
+        few = f"{', '.join(map(repr, undefined[:5]))}{', …' if len(undefined) > 5 else ''}"
+        raise DataError(f"{measure} has no finite value on {len(undefined)} topics ({few}); leave them or it out")
     return [0.0 if abs(delta) < _SAME else delta for delta in raw]
 
 

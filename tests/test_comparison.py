@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from rankrl.comparison import TESTS, Move, compare, compare_evaluations, flips
-from rankrl.errors import ConfigError
+from rankrl.errors import ConfigError, DataError
 from rankrl.evaluation import evaluate
 from rankrl.runs import ranked, read_qrels, read_run
 
@@ -156,6 +156,21 @@ def test_evaluations_that_were_made_before_give_the_same_comparison():
         compare_evaluations(other)
     with pytest.raises(ConfigError, match="same topics"):
         compare_evaluations({**made, "s1": evaluate(qrels, runs["s1"], MEASURES, topics="retrieved")})
+
+
+def test_a_value_that_is_no_number_is_named_not_compared():
+    qrels, runs = random_systems(8)
+    made = {name: evaluate(qrels, run, ["RR"]) for name, run in runs.items()}
+    broken = replace(made["s2"], values={"RR": {**made["s2"].values["RR"], "q7": float("nan")}})
+    with pytest.raises(DataError, match=r"RR has no finite value on 1 topics \('q7'\)"):
+        compare_evaluations({**made, "s2": broken})
+
+
+@pytest.mark.parametrize(("measure", "total"), [("NumRet", "sum"), ("gm_map", "geometric mean")])
+def test_a_total_that_is_no_mean_is_refused_as_what_it_is(measure, total):
+    qrels, runs = random_systems(8)
+    with pytest.raises(ConfigError, match=f"{measure} is a {total} over topics"):
+        compare(qrels, runs, [measure])
 
 
 def test_a_test_that_does_not_exist_is_refused():
