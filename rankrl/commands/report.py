@@ -163,7 +163,8 @@ def _size(text: str, found: Content) -> list[str]:
     texts = sum(len((shown.title + shown.text).encode()) for shown in found.documents.values())
     said = f"{size:,} bytes, {texts:,} of them texts of {len(found.documents):,} documents"
     if found.without_text:
-        said += f"; {found.without_text:,} documents have no text in the collection"
+        have = "1 document has" if found.without_text == 1 else f"{found.without_text:,} documents have"
+        said += f"; {have} no text in the collection"
     if size > _LARGE:
         said += "; --queries N, --depth K or --no-texts makes it smaller"
     return [said]

@@ -159,15 +159,15 @@ class Browser:
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **text)
 
-    def click(self, selector: str, *, x: float = 0.5, y: float = 0.5) -> None:
-        """Click into the first element of that selector, at the given part of its width and height."""
+    def click(self, selector: str, *, x: float = 0.5, y: float = 0.5, clicks: int = 1) -> None:
+        """Click into the first element of that selector, at that part of its width and height; 0 clicks only point."""
         box = self.evaluate(
             f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});"
             " const b = e.getBoundingClientRect(); return [b.left, b.top, b.width, b.height] })()"
         )
         at = {"x": box[0] + x * box[2], "y": box[1] + y * box[3], "button": "left", "clickCount": 1}
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=at["x"], y=at["y"])
-        for kind in ("mousePressed", "mouseReleased"):
+        for kind in ("mousePressed", "mouseReleased") if clicks else ():
             self.call("Input.dispatchMouseEvent", type=kind, **at)
 
     def screenshot(self, path: Path, *, whole: bool = True) -> None:

@@ -92,6 +92,7 @@ function pick(document_, on) {
 }
 
 function reveal(document_) {
+  for (const node of document.querySelectorAll("[data-document]")) node.classList.toggle("chosen", node.dataset.document === String(document_));
   const row = document.querySelector(`tr[data-document="${document_}"]`);
   const details = row.querySelector("details");
   if (details) details.open = true;
