@@ -11,7 +11,7 @@ twice the bound of the k-th, and a little more for the final rounding, is scored
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 Propose = Callable[["Array", "Array", int], tuple["Array", "Array"]]
 """(queries (Q, D), vectors (N, D), wanted <= N) -> (scores (Q, wanted) best first, rows (Q, wanted))."""
 
-Found = tuple["Array", "Array"]
-"""(scores, rows) of one query, best first."""
-
 _SPARE = 16
 """Proposals beyond k that are fetched at once; nearly always enough."""
+
+_TOGETHER = 16
+"""Queries scored in one piece: enough to spare Python, few enough for the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,56 +46,83 @@ def search_exactly(
     docid_of: Callable[[int], str],
     *,
     l2: bool = False,
-) -> list[Found]:
-    """For each query its k nearest rows over all shards (fewer if there are fewer), best first, with float32 scores.
+) -> tuple[Array, Array]:
+    """(scores, rows), (Q, k) each or narrower when there are fewer vectors: each query's nearest over all shards, best first.
 
-    A score is the inner product, or with `l2` the squared distance with a minus sign. Rows count through the shards.
+    A score is the inner product, or with `l2` the squared distance with a minus sign, float32. Rows count through the shards.
     """
     import numpy as np
 
-    parts: list[list[Found]] = [[] for _ in queries_QD]
-    start = 0
+    parts, start = [], 0
     for shard in shards:
-        for q, (scores, rows) in enumerate(_near(queries_QD, k, shard, propose, l2=l2)):
-            parts[q].append((scores, rows + start))
+        scores_QK, rows_QK = _of_shard(
+            queries_QD, k, shard, propose, lambda row, start=start: docid_of(row + start), l2=l2
+        )
+        parts.append((scores_QK, rows_QK + start))
         start += len(shard.vectors_ND)
-    joined = (found[0] if len(found) == 1 else tuple(map(np.concatenate, zip(*found, strict=True))) for found in parts)
-    return [best_first(scores, rows, k, docid_of) for scores, rows in joined]
+    if len(parts) == 1:
+        return parts[0]
+    scores_QW, rows_QW = (np.concatenate(side, axis=1) for side in zip(*parts, strict=True))
+    return best_first(scores_QW, rows_QW, k, docid_of)
 
 
-def best_first(scores: Array, rows: Array, k: int, docid_of: Callable[[int], str]) -> Found:
-    """The k best of one query: score descending, equal scores by docid descending. Docids are read for ties alone."""
+def best_first(scores_QW: Array, rows_QW: Array, k: int, docid_of: Callable[[int], str]) -> tuple[Array, Array]:
+    """The k best of each query: score descending, equal scores by docid descending; docids are read for ties alone.
+
+    Row -1 with score -inf means nothing, and comes last.
+    """
     import numpy as np
 
-    order = np.argsort(-scores, kind="stable")
-    ranked = scores[order]
-    if (ranked[1:] == ranked[:-1]).any():
-        by_docid = sorted(range(len(rows)), key=lambda i: docid_of(int(rows[i])), reverse=True)
-        order = np.asarray(sorted(by_docid, key=lambda i: -scores[i]), dtype=np.int64)
-    return scores[order[:k]], rows[order[:k]]
+    scores_QW, rows_QW = scores_QW.copy(), rows_QW.copy()
+    unsorted = np.flatnonzero((scores_QW[:, 1:] > scores_QW[:, :-1]).any(axis=1))
+    order_UW = np.argsort(-scores_QW[unsorted], axis=1, kind="stable")
+    scores_QW[unsorted] = np.take_along_axis(scores_QW[unsorted], order_UW, axis=1)
+    rows_QW[unsorted] = np.take_along_axis(rows_QW[unsorted], order_UW, axis=1)
+    tied_Q = ((scores_QW[:, 1:] == scores_QW[:, :-1]) & (rows_QW[:, 1:] >= 0)).any(axis=1)
+    for q in np.flatnonzero(tied_Q):
+        scores, rows = scores_QW[q], rows_QW[q]
+        by_docid = sorted(np.flatnonzero(rows >= 0), key=lambda i: docid_of(int(rows[i])), reverse=True)
+        order = sorted(by_docid, key=lambda i: -scores[i])
+        scores[: len(order)], rows[: len(order)] = scores[order], rows[order]
+    return scores_QW[:, :k], rows_QW[:, :k]
 
 
-def _near(queries_QD: Array, k: int, shard: Shard, propose: Propose, *, l2: bool) -> Iterator[Found]:
-    """For each query everything in the shard that may be among its k best, scored exactly."""
+def _of_shard(
+    queries_QD: Array, k: int, shard: Shard, propose: Propose, docid_of: Callable[[int], str], *, l2: bool
+) -> tuple[Array, Array]:
+    """(scores, rows), (Q, min(k, N)) each: the best of one shard."""
     import numpy as np
 
-    if not len(queries_QD):
-        return
     count = len(shard.vectors_ND)
     k = min(k, count)
-    margin_Q = _margin(queries_QD, shard.largest_norm, l2=l2)
     wanted = min(count, k + _SPARE)
-    scores_QW, rows_QW = propose(queries_QD, shard.vectors_ND, wanted)
-    enough_Q = (scores_QW[:, -1] < scores_QW[:, k - 1] - margin_Q) | (wanted == count)
-    for q, query_D in enumerate(queries_QD):
-        scores_W, rows_W, whole = scores_QW[q], rows_QW[q], bool(enough_Q[q])
+    margin_Q = _margin(queries_QD, shard.largest_norm, l2=l2)
+    best_QK, at_QK = np.empty((len(queries_QD), k), np.float32), np.empty((len(queries_QD), k), np.int64)
+    if not len(queries_QD):
+        return best_QK, at_QK
+    proposed_QW, rows_QW = propose(queries_QD, shard.vectors_ND, wanted)
+    least_Q = proposed_QW[:, k - 1] - margin_Q
+    enough_Q = (proposed_QW[:, -1] < least_Q) | (wanted == count)
+    for q in np.flatnonzero(~enough_Q):  # more is tied with the k-th, or as good as tied, than was fetched
         more = wanted
-        while not whole:
+        while True:
             more = min(count, 4 * more)
-            ((scores_W,), (rows_W,)) = propose(query_D[None], shard.vectors_ND, more)
-            whole = bool(scores_W[-1] < scores_W[k - 1] - margin_Q[q]) or more == count
-        kept = rows_W[scores_W >= scores_W[k - 1] - margin_Q[q]]
-        yield _scored(query_D, shard.vectors_ND[kept], l2=l2), kept.astype(np.int64, copy=False)
+            ((proposed,), (rows,)) = propose(queries_QD[q, None], shard.vectors_ND, more)
+            least = proposed[k - 1] - margin_Q[q]
+            if more == count or proposed[-1] < least:
+                break
+        kept = rows[proposed >= least][None]
+        scores_1W = _scored(queries_QD[q, None], shard.vectors_ND, kept, l2=l2)
+        (best_QK[q],), (at_QK[q],) = best_first(scores_1W, kept, k, docid_of)
+    settled = np.flatnonzero(enough_Q)
+    for chunk in (settled[i : i + _TOGETHER] for i in range(0, len(settled), _TOGETHER)):
+        there_QW = proposed_QW[chunk] >= least_Q[chunk, None]
+        width = int(there_QW.sum(axis=1).max())
+        rows = rows_QW[chunk, :width]
+        scores = _scored(queries_QD[chunk], shard.vectors_ND, rows, l2=l2)
+        scores[~there_QW[:, :width]] = -np.inf
+        best_QK[chunk], at_QK[chunk] = best_first(scores, rows, k, docid_of)
+    return best_QK, at_QK
 
 
 def _margin(queries_QD: Array, largest_norm: float, *, l2: bool) -> Array:
@@ -109,18 +136,21 @@ def _margin(queries_QD: Array, largest_norm: float, *, l2: bool) -> Array:
     return margin_Q
 
 
-def _scored(query_D: Array, vectors_ND: Array, *, l2: bool) -> Array:
-    """Scores of the rows, summed in float64 and rounded to float32; a row's score depends on that row alone."""
+def _scored(queries_QD: Array, vectors_ND: Array, rows_QW: Array, *, l2: bool) -> Array:
+    """Scores (Q, W) of each query with its rows, summed in float64 and rounded to float32.
+
+    numpy sums along the vectors, which are contiguous, so a score depends on its two vectors alone.
+    """
     import numpy as np
 
-    query_D, vectors_ND = query_D.astype(np.float64), vectors_ND.astype(np.float64)
+    queries_Q1D, vectors_QWD = queries_QD[:, None].astype(np.float64), vectors_ND[rows_QW].astype(np.float64)
     if l2:
-        vectors_ND -= query_D
-        scores = -np.einsum("nd,nd->n", vectors_ND, vectors_ND)
+        vectors_QWD -= queries_Q1D
+        scores_QW = -np.einsum("qwd,qwd->qw", vectors_QWD, vectors_QWD)
     else:
-        scores = np.einsum("nd,d->n", vectors_ND, query_D)
-    rounded: Array = scores.astype(np.float32)
-    return rounded
+        scores_QW = np.einsum("qwd,qd->qw", vectors_QWD, queries_Q1D[:, 0])
+    rounded_QW: Array = scores_QW.astype(np.float32)
+    return rounded_QW
 
 
 def torch_proposals(device: str, *, l2: bool = False, rows_at_once: int = 1 << 17) -> Propose:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankrl.errors import ConfigError, DataError, MissingDependencyError
 
-from ._exact import Found, Propose, best_first
+from ._exact import Propose, best_first
 
 if TYPE_CHECKING:
     import numpy as np
@@ -157,6 +157,15 @@ def thread_count(threads: int | None) -> Iterator[None]:
         torch.set_num_threads(before[1])
 
 
+def threads_in_use() -> int:
+    """How many threads FAISS, or torch without FAISS, uses now."""
+    if installed():
+        return int(library().omp_get_max_threads())
+    import torch
+
+    return torch.get_num_threads()
+
+
 def gpus(device: str) -> int:
     """How many GPUs the installed FAISS can use, 0 when `device` is no CUDA device."""
     return int(library().get_num_gpus()) if device.startswith("cuda") and installed() else 0
@@ -203,6 +212,7 @@ def trained(options: IndexOptions, sample_ND: Array, parameters: Mapping[str, in
             )
         coarse.this.disown()
         index.own_fields = True
+        index.cp.spherical = not l2  # as FAISS's own factory sets it for inner products
         _seed(index.cp, parameters["seed"])
     if options.kind in ("pq", "ivfpq"):
         _seed(index.pq.cp, parameters["seed"])
@@ -245,7 +255,9 @@ def read(path: Path, *, mmap: bool) -> Any:
         DataError: the file is no FAISS index.
     """
     faiss = library()
-    flags = faiss.IO_FLAG_MMAP if mmap else 0
+    flags = (
+        faiss.IO_FLAG_MMAP_IFC if mmap else 0
+    )  # IO_FLAG_MMAP maps inverted lists only: HNSW and PQ would be read whole
     try:
         return faiss.read_index(str(path), flags)
     except RuntimeError as error:
@@ -279,20 +291,20 @@ def on_gpu(index: Any, device: str) -> Any:
 
 def search_nearly(
     queries_QD: Array, k: int, indexes: Sequence[Any], docid_of: Callable[[int], str], *, l2: bool = False
-) -> list[Found]:
-    """For each query the k best rows that the indexes find, best first; fewer where they find fewer.
+) -> tuple[Array, Array]:
+    """(scores, rows), (Q, k) each or narrower: what the indexes find for each query, best first; row -1 where they find less.
 
     Scores are FAISS's own, with a minus sign for distances. Equal ones are ordered by docid, both descending; which of
     them are in the list when k cuts among equals is FAISS's choice.
     """
     import numpy as np
 
-    scores, rows, start = [], [], 0
+    parts, start = [], 0
     for index in indexes:
         scores_QK, rows_QK = index.search(queries_QD, min(k, int(index.ntotal)))
-        rows.append(np.where(rows_QK < 0, -1, rows_QK + start))
-        scores.append(-scores_QK if l2 else scores_QK)
+        nothing_QK = rows_QK < 0
+        scores_QK = np.where(nothing_QK, np.float32(-np.inf), -scores_QK if l2 else scores_QK)
+        parts.append((scores_QK, np.where(nothing_QK, -1, rows_QK + start)))
         start += int(index.ntotal)
-    scores_QK, rows_QK = np.concatenate(scores, axis=1), np.concatenate(rows, axis=1)
-    there_QK = rows_QK >= 0
-    return [best_first(s[t], r[t], k, docid_of) for s, r, t in zip(scores_QK, rows_QK, there_QK, strict=True)]
+    scores_QW, rows_QW = (np.concatenate(side, axis=1) for side in zip(*parts, strict=True))
+    return best_first(scores_QW, rows_QW, k, docid_of)

@@ -123,7 +123,7 @@ class Folder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         if (before := self.begun()) is None:
-            if others := sorted(p.name for p in self.path.iterdir() if p.name != ".lock"):
+            if others := sorted(p.name for p in self.path.iterdir() if not p.name.startswith(".")):
                 raise ConfigError(f"{self.path} is not empty ({others[0]}, …) and holds no index; give a new folder")
             _write_json(self.path / "building.json", plan)
         elif said := differences(before, plan):

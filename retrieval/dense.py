@@ -20,11 +20,15 @@ from rankrl.types import Candidate, CandidateList, Query
 
 from . import _build, _faiss
 from ._encoder import Encoder, EncoderOptions, load_encoder
-from ._exact import Found, Propose, search_exactly, torch_proposals
+from ._exact import Propose, search_exactly, torch_proposals
 from ._faiss import IndexOptions
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from .collections import Collection, Document
+
+    Array = np.ndarray[Any, Any]
 
 Index = Literal["flat", "hnsw", "ivf", "pq", "ivfpq"]
 Similarity = Literal["auto", "cosine", "dot", "l2"]
@@ -211,16 +215,16 @@ class Dense:
         if not queries:
             return []
         with _faiss.thread_count(self.options.threads):
-            found = self.nearest(self.encoder.queries([query.text for query in queries]), k)
+            scores_QK, rows_QK = self.nearest(self.encoder.queries([query.text for query in queries]), k)
         return [
             CandidateList(
-                query, tuple(self._candidate(int(row), float(score)) for score, row in zip(*best, strict=True))
+                query, tuple(self._candidate(row, score) for row, score in zip(*found, strict=True) if row >= 0)
             )
-            for query, best in zip(queries, found, strict=True)
+            for query, *found in zip(queries, rows_QK.tolist(), scores_QK.tolist(), strict=True)
         ]
 
-    def nearest(self, vectors_QD: Any, k: int) -> list[Found]:
-        """(scores, rows) for each query vector, best first; a row is the position of a document in the index."""
+    def nearest(self, vectors_QD: Array, k: int) -> tuple[Array, Array]:
+        """(scores, rows) of query vectors, (Q, k) each or narrower, best first; a row is a document's position, -1 nothing."""
         if self._propose is not None:
             return search_exactly(vectors_QD, k, self.built.shards, self._propose, self.built.docids, l2=self._l2)
         indexes = [_faiss.prepared(index, self.options, k) for index in self._indexes]
@@ -245,7 +249,7 @@ class Dense:
             "documents": facts["documents"],
             "corpus_sha256": facts["corpus_sha256"],
             "shards": len(facts["shards"]),
-            "threads": options.threads or "as many as there are",
+            "threads": options.threads or _faiss.threads_in_use(),
         }
 
     @property
