@@ -12,18 +12,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.shelf == "collections":
+    print_names(args.shelf)
+    return 0
+
+
+def print_names(shelf_name: str) -> None:
+    """Print each name of a shelf with its line; for collections also the ways of naming what has no name of its own."""
+    if shelf_name == "collections":
         from rankrl.lookup import shelf
 
         shelf("retrievers")
+        from retrieval.collections import PATTERNS
         from retrieval.collections import summaries as collection_summaries
 
-        found = collection_summaries()
+        found = collection_summaries() | PATTERNS
     else:
         from rankrl.lookup import summaries
 
-        found = summaries(args.shelf)
+        found = summaries(shelf_name)
     width = max((len(name) for name in found), default=0)
     for name, line in found.items():
         print(f"{name:<{width}}  {line}")
-    return 0

@@ -1,0 +1,90 @@
+"""`rankrl fuse`, as a user runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+
+from rankrl.cli import main
+from rankrl.commands.fuse import METHODS as OFFERED
+from rankrl.provenance import read_provenance, write_provenance
+from rankrl.runs import read_run, write_run
+from retrieval.fusion import METHODS, fuse, reciprocal_rank_fusion
+
+LEFT = {"q1": {"a": 3.0, "b": 2.0, "c": 1.0}, "q2": {"a": 1.0}}
+RIGHT = {"q1": {"a": 0.1, "d": 0.2}}
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_run("left.trec", LEFT, tag="l")
+    write_run("right.trec", RIGHT, tag="r")
+    return ["left.trec", "right.trec"]
+
+
+def test_every_method_of_the_library_is_offered():
+    assert set(OFFERED) == set(METHODS)
+
+
+@pytest.mark.parametrize("method", OFFERED)
+def test_the_file_holds_what_the_library_fuses(runs, method, capsys):
+    options = ["--method", method, "--weights", "0.3", "0.7", "--k", "3", "--depth", "2"]
+    assert main(["fuse", *runs, *options, "-o", "out/fused.trec"]) == 0
+    assert read_run("out/fused.trec") == fuse([LEFT, RIGHT], method, weights=[0.3, 0.7], k=3, depth=2)
+    said = capsys.readouterr().err
+    assert f"{method} of 2 runs: 2 topics" in said and "written to out/fused.trec" in said
+    assert "right.trec lacks 1 of 2 topics" in said and "left.trec lacks" not in said
+
+
+def test_rrf_with_another_constant_and_a_record_of_everything(runs):
+    write_provenance("left.trec", {"retriever": {"engine": "x"}})
+    assert main(["fuse", *runs, "--rrf-k", "10", "--tag", "both", "-o", "fused.trec"]) == 0
+    assert read_run("fused.trec") == reciprocal_rank_fusion([LEFT, RIGHT], constant=10)
+    found = read_provenance("fused.trec")
+    assert found["fusion"] == {"method": "rrf", "weights": None, "depth": None, "k": None, "rrf_k": 10.0}
+    assert [one["path"] for one in found["runs"]] == runs
+    with open("left.trec", "rb") as file:
+        assert found["runs"][0]["sha256"] == hashlib.sha256(file.read()).hexdigest()
+    assert found["runs"][0]["provenance"]["retriever"] == {"engine": "x"}
+    assert "provenance" not in found["runs"][1]
+    with open("fused.trec") as file:
+        assert all(line.endswith(" both\n") for line in file)
+
+
+def test_the_order_of_the_runs_changes_no_byte_of_a_topic(runs):
+    for order, name in ((runs, "a"), (runs[::-1], "b")):
+        assert main(["fuse", *order, "--method", "zscore", "-o", name]) == 0
+    with open("a") as one, open("b") as other:
+        assert sorted(one) == sorted(other)
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (["left.trec"], "one run (left.trec) cannot be fused"),
+        (["left.trec", "nowhere.trec"], "nowhere.trec"),
+        (["left.trec", "right.trec", "--weights", "1"], "1 weights for 2 runs"),
+        (["left.trec", "right.trec", "--weights", "0", "0"], "not all 0"),
+        (["left.trec", "right.trec", "--k", "0"], "k is 0"),
+        (["left.trec", "right.trec", "--rrf-k", "-1"], "constant of reciprocal rank fusion is -1"),
+        (["left.trec", "right.trec", "--rrf-k", "5", "--method", "minmax"], "--rrf-k belongs to --method rrf"),
+        (["left.trec", "broken.trec"], "broken.trec:1: "),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_leaves_no_file(runs, tmp_path, capsys, arguments, complaint):
+    (tmp_path / "broken.trec").write_text("q1 Q0 d1 1\n")
+    assert main(["fuse", *arguments, "-o", "out.trec"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("rankrl: error: ") and said.count("\n") == 1 and complaint in said
+    assert not (tmp_path / "out.trec").exists() and not (tmp_path / "out.trec.json").exists()
+
+
+def test_a_description_of_another_version_of_an_input_stops_the_fusion(runs, tmp_path, capsys):
+    write_provenance("left.trec", {})
+    write_run("left.trec", RIGHT, tag="l")
+    assert main(["fuse", *runs, "-o", "out.trec"]) == 1
+    assert "describes another version of left.trec" in capsys.readouterr().err
+    assert json.loads((tmp_path / "left.trec.json").read_text())
