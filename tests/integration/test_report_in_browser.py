@@ -153,6 +153,22 @@ def test_the_keyboard_reads_and_opens_queries(browser, pages, hostile):
     assert plain(order[-1]) == texts(browser, "#readout button")[0]
 
 
+def test_where_most_queries_are_equal_the_plot_draws_the_others_and_says_so(browser, tmp_path):
+    qrels = {f"q{i}": {"r": 1} for i in range(100)}
+    base = {qid: {"x": 2.0, "r": 1.0} for qid in qrels}
+    other = base | {"q7": {"r": 1.0}, "q8": {"x": 3.0, "y": 2.0, "r": 1.0}}
+    found = content(qrels, {"base": base, "other": other}, ["RR"])
+    (tmp_path / "equal.html").write_text(page(found, Heading("T", "2026-01-02")), encoding="utf-8")
+    browser.open(tmp_path / "equal.html", fragment="#q=q50")
+    assert "1 better, 98 equal, 1 worse; the equal ones are not drawn" in texts(browser, "#per-query-caption")[0]
+    assert browser.evaluate("plotted.map(topic => topics[topic])") == ["q7", "q8"]
+    assert texts(browser, "#detail .docid")[0] == "query q50"
+    browser.click("#next")
+    assert texts(browser, "#detail .docid")[0] == "query q51"
+    browser.evaluate("state.b = 0; drawAll()")
+    assert browser.evaluate("plotted.length") == 100 and browser.complaints() == []
+
+
 def test_the_mouse_points_and_opens_and_a_finger_reads_before_it_opens(browser, pages):
     browser.open(pages["all"])
     browser.click("#per-query", x=0.5 / 40)

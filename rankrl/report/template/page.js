@@ -38,12 +38,17 @@ function writeAddress() {
 
 // --- query by query ------------------------------------------------------------------------------------------------
 
-let order = []; // topics as the plot shows them: what gained most first; without a second run, the best value first
+let order = []; // all topics: what gained most first; without a second run, the best value first
+let plotted = []; // those of them that the plot draws: all, or where most are equal, those that differ
+const MANY_EQUAL = 40; // so many equal ones leave no room for the others, if they are also the larger part
 
 function reorder() {
   const size = same() ? (topic) => value(state.a, topic) : delta;
   order = topics.map((_, topic) => topic).sort((x, y) => size(y) - size(x) || x - y);
-  state.at = Math.max(0, state.q === null ? 0 : order.indexOf(state.q));
+  const differ = same() ? order : order.filter((topic) => delta(topic) !== 0);
+  const equal = order.length - differ.length;
+  plotted = differ.length && equal > MANY_EQUAL && equal > differ.length ? differ : order;
+  state.at = Math.max(0, plotted.indexOf(state.q));
 }
 
 function niceTop(largest) {
@@ -52,7 +57,7 @@ function niceTop(largest) {
 }
 
 function drawPlot() {
-  const sizes = order.map((topic) => (same() ? value(state.a, topic) : delta(topic)));
+  const sizes = plotted.map((topic) => (same() ? value(state.a, topic) : delta(topic)));
   const top = niceTop(largest(sizes.map(Math.abs), SAME));
   const low = sizes.some((size) => size < 0) || !same() ? -top : 0;
   const y = (v) => 10 + (200 * (top - v)) / (top - low); // pixels of a plot 220 high
@@ -62,7 +67,7 @@ function drawPlot() {
     ...ticks.map((tick) =>
       svg("text", { class: "tick", x: 44, y: y(tick) + 4, "text-anchor": "end" },
         tick === 0 ? "0" : (low < 0 ? (tick > 0 ? "+" : "−") : "") + Math.abs(tick).toFixed(decimals))));
-  const gap = order.length <= 150 ? 0.12 : 0;
+  const gap = plotted.length <= 150 ? 0.12 : 0;
   const bars = { up: "", down: "", same: "" };
   sizes.forEach((size, i) => {
     const kind = size > 0 ? "up" : size < 0 ? "down" : "same";
@@ -70,24 +75,26 @@ function drawPlot() {
     const from = size === 0 ? y(0) + 1.5 : y(0);
     bars[kind] += `M${i + gap} ${from}V${end}H${i + 1 - gap}V${from}Z`;
   });
-  const opened = state.q === null ? -1 : order.indexOf(state.q);
+  const opened = plotted.indexOf(state.q);
   byId("per-query").replaceChildren(
     svg("svg", { "aria-hidden": "true" },
       ...ticks.map((tick) => svg("line", { class: tick === 0 ? "zero" : "grid", x1: 0, x2: "100%", y1: y(tick), y2: y(tick) }))),
-    svg("svg", { "aria-hidden": "true", viewBox: `0 0 ${order.length} 220`, preserveAspectRatio: "none" },
+    svg("svg", { "aria-hidden": "true", viewBox: `0 0 ${plotted.length} 220`, preserveAspectRatio: "none" },
       svg("path", { class: "bars-up", d: bars.up }), svg("path", { class: "bars-down", d: bars.down }),
       svg("path", { class: "bars-same", d: bars.same }),
       opened >= 0 ? svg("rect", { class: "opened", x: opened, y: 2, width: 1, height: 216 }) : null,
       svg("rect", { class: "cursor", id: "cursor", x: 0, y: 4, width: 1, height: 212, visibility: "hidden" })));
   const count = (wanted) => sizes.filter((size) => tone(size) === wanted).length;
+  const leftOut = order.length - plotted.length;
   byId("per-query-caption").replaceChildren(
     ...(same()
       ? [`${measures[state.m]} of each query, `, own(runs[state.a]), ": highest first"]
       : [`${measures[state.m]} of each query: `, own(runs[state.b]), " (B) minus ", own(runs[state.a]),
-        ` (A). ${count("better")} better, ${count("same")} equal, ${count("worse")} worse`]));
+        ` (A). ${count("better")} better, ${count("same") + leftOut} equal, ${count("worse")} worse`,
+        leftOut ? "; the equal ones are not drawn" : ""]));
   const plot = byId("per-query");
   plot.setAttribute("aria-valuemin", "1");
-  plot.setAttribute("aria-valuemax", String(order.length));
+  plot.setAttribute("aria-valuemax", String(plotted.length));
   point(state.at, false);
 }
 
@@ -100,8 +107,8 @@ function valuesLine(topic) {
 }
 
 function point(place, shown = true) {
-  state.at = Math.min(order.length - 1, Math.max(0, place));
-  const topic = order[state.at];
+  state.at = Math.min(plotted.length - 1, Math.max(0, place));
+  const topic = plotted[state.at];
   const cursor = byId("cursor");
   cursor.setAttribute("x", state.at);
   if (shown) cursor.setAttribute("visibility", "visible");
@@ -118,7 +125,7 @@ function listenToPlot() {
   const plot = byId("per-query");
   const placeOf = (event) => {
     const box = plot.getBoundingClientRect();
-    return Math.floor(((event.clientX - box.left) / box.width) * order.length);
+    return Math.floor(((event.clientX - box.left) / box.width) * plotted.length);
   };
   plot.addEventListener("pointermove", (event) => { if (event.pointerType === "mouse") point(placeOf(event)); });
   let pointer = "mouse"; // what touched the plot last: not every browser says it of a click
@@ -127,15 +134,15 @@ function listenToPlot() {
     const place = placeOf(event);
     const chosen = pointer !== "touch" || place === state.at;
     point(place); // a finger reads first, and opens with a second tap or the id below
-    if (chosen) openQuery(order[state.at], true);
+    if (chosen) openQuery(plotted[state.at], true);
   });
   plot.addEventListener("focus", () => point(state.at));
   plot.addEventListener("keydown", (event) => {
-    const page = Math.max(1, Math.round(order.length / 10));
+    const page = Math.max(1, Math.round(plotted.length / 10));
     const to = { ArrowLeft: state.at - 1, ArrowDown: state.at - 1, ArrowRight: state.at + 1, ArrowUp: state.at + 1,
-      PageUp: state.at - page, PageDown: state.at + page, Home: 0, End: order.length - 1 }[event.key];
+      PageUp: state.at - page, PageDown: state.at + page, Home: 0, End: plotted.length - 1 }[event.key];
     if (to !== undefined) point(to);
-    else if (event.key === "Enter" || event.key === " ") openQuery(order[state.at], true);
+    else if (event.key === "Enter" || event.key === " ") openQuery(plotted[state.at], true);
     else return;
     event.preventDefault();
   });
@@ -214,7 +221,7 @@ function showMatches(text) {
 
 function openQuery(topic, move = false) {
   state.q = topic;
-  state.at = order.indexOf(topic);
+  state.at = Math.max(0, plotted.indexOf(topic));
   writeAddress();
   drawPlot();
   drawDetail();
@@ -227,7 +234,8 @@ function openQuery(topic, move = false) {
 function drawDetail() {
   const detail = byId("detail");
   const chosen = state.q !== null;
-  for (const id of ["previous", "next"]) byId(id).disabled = !chosen || (id === "previous" ? state.at === 0 : state.at === order.length - 1);
+  byId("previous").disabled = !chosen || state.q === order[0];
+  byId("next").disabled = !chosen || state.q === order[order.length - 1];
   if (!chosen) {
     detail.replaceChildren(el("p", null, "Choose a query: search above, or click a bar of the plot."));
     return;
@@ -289,8 +297,8 @@ choices("choose-b", runs, "b");
 byId("controls").addEventListener("submit", (event) => event.preventDefault());
 byId("swap")?.addEventListener("click", () => { [state.a, state.b] = [state.b, state.a]; writeAddress(); drawAll(); });
 byId("search").addEventListener("input", (event) => showMatches(event.target.value));
-byId("previous").addEventListener("click", () => openQuery(order[state.at - 1]));
-byId("next").addEventListener("click", () => openQuery(order[state.at + 1]));
+byId("previous").addEventListener("click", () => openQuery(order[order.indexOf(state.q) - 1]));
+byId("next").addEventListener("click", () => openQuery(order[order.indexOf(state.q) + 1]));
 listenToPlot();
 const asked = readAddress();
 reorder();
