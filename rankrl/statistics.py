@@ -202,10 +202,11 @@ def holm(ps: Sequence[float]) -> list[float]:
 def standard_deviation(values: Sequence[float] | np.ndarray) -> float:
     """The sample standard deviation (n - 1); 0.0 for a single value, and for values that differ by rounding only."""
     v = _checked(values)
-    if len(v) < 2 or np.ptp(v) <= _NOISE * np.abs(v).max():
+    largest = float(np.abs(v).max())
+    if len(v) < 2 or np.ptp(v) <= _NOISE * largest:
         return 0.0
-    mean = _mean(v)
-    return math.sqrt(math.fsum((v - mean) ** 2) / (len(v) - 1))
+    deviations = (v - _mean(v)) / largest  # so that the squares of tiny values do not vanish
+    return largest * math.sqrt(math.fsum(deviations**2) / (len(v) - 1))
 
 
 def standardised_difference(differences: Sequence[float]) -> float | None:

@@ -93,6 +93,8 @@ def test_every_pair_is_compared_once_and_adjusted_for_their_number():
         assert smallest.p_holm_by_test[test] == pytest.approx(min(1.0, 6 * smallest.p_by_test[test]))
         assert all(d.p_holm_by_test[test] >= d.p_by_test[test] for d in found)
     assert {d.comparisons for d in found} == {6}
+    among_others = compare(qrels, runs, ["RR", "nDCG@10", "AP"], all_pairs=True).differences
+    assert tuple(d for d in among_others if d.measure == "nDCG@10") == found  # a measure is a family of its own
 
 
 @pytest.mark.parametrize("test", TESTS)

@@ -164,6 +164,11 @@ def test_neither_the_order_of_the_topics_nor_of_the_systems_changes_a_digit(diff
     assert bootstrap_interval(swapped, rng=rng(seed), resamples=50) == (-high, -low)
 
 
+def test_bug_differences_too_small_to_be_squared_had_no_spread():
+    assert paired_t([1e-200, -1e-200]) == (0.0, 1.0)
+    assert standardised_difference([3e-200, 1e-200]) == pytest.approx(2**0.5)
+
+
 def test_many_rows_give_each_row_its_own_numbers():
     rows = rng(9).normal(0.02, 0.3, (5, 70))
     rows[3] = np.where(np.arange(70) < 8, rows[3], 0.0)  # few enough for the exact test
