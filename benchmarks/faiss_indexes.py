@@ -128,8 +128,7 @@ def built_by_us(vectors_ND: Array, options: IndexOptions) -> tuple[Search, float
 
 def built_directly(vectors_ND: Array, options: IndexOptions) -> tuple[Search, float]:
     """(search, seconds to build) by FAISS's own factory, as its documentation shows it."""
-    import faiss
-
+    faiss = _faiss.library()
     recipe = {
         "flat": "Flat",
         "ivf": f"IVF{options.nlist},Flat",
@@ -166,8 +165,6 @@ def overlap(found: Array, truth: Array) -> float:
 
 
 def main() -> None:
-    import faiss
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     args = parser.parse_args()
@@ -175,7 +172,7 @@ def main() -> None:
         f"{TITLE}: {args.vectors:,} x {args.dimension}, {args.queries} queries, k = {K}, {args.threads} threads, ",
         end="",
     )
-    print(f"faiss {faiss.__version__}, median of {args.repeats}\n\n| {' | '.join(COLUMNS)} |")
+    print(f"faiss {_faiss.library().__version__}, median of {args.repeats}\n\n| {' | '.join(COLUMNS)} |")
     print("|" + " --- |" * len(COLUMNS))
     for row in rows(args):
         print(f"| {' | '.join(row.values())} |")

@@ -6,7 +6,9 @@ pooling and similarity. Anything else is a plain encoder: transformers' AutoMode
 Deviations from sentence-transformers:
 1. A plain encoder is not given mean pooling in silence: its pooling is asked for, unless its family is known (`_families`).
 2. A known family's prefixes are used when the model's own configuration has none.
-3. Vectors come back as float32, whatever type the weights are loaded in.
+3. A document's prompt may be called document, passage or corpus, and the first that is not empty counts; there, an empty one
+   called document hides the others.
+4. Vectors come back as float32, whatever type the weights are loaded in.
 """
 
 from __future__ import annotations
@@ -383,14 +385,16 @@ def _told_in_one_line(name: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars of the loaders in a log file."""
+    """No progress bars of the loaders in a log file, and no reports about weights, which are looked at here."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.set_verbosity_error()
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()

@@ -34,3 +34,16 @@ def tiny_model_builder():
 def tiny_model_dir(tiny_model_builder, tmp_path_factory) -> Path:
     """A folder with a random two-layer Qwen2 and its tokenizer; read-only by agreement."""
     return tiny_model_builder(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder_builder():
+    """`tests/tiny_encoder.build`: a random BERT of a few thousand weights, in a folder of its own."""
+    import torch
+
+    torch.set_num_threads(1)
+    spec = importlib.util.spec_from_file_location("tiny_encoder", Path(__file__).with_name("tiny_encoder.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.build
