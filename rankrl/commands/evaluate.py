@@ -238,7 +238,8 @@ def _interval(one: _Scored, measure: str) -> str:
 def _wide(scored: list[_Scored], args: argparse.Namespace) -> tuple[list[str], list[list[str]], set[tuple[int, int]]]:
     """(heads, rows, bold cells) of the table with one row per run and one column per measure; the best value is bold."""
     measures = scored[0].evaluation.measures
-    rows, own = [], []
+    rows: list[list[str]] = []
+    own: list[int] = []
     for one in scored:
         own.append(len(rows))
         cells = [f"{one.total(m):.{_digits(m)}f}" for m in measures]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _Values = Iterator[tuple[str, str, float]]
 _Provide = Callable[[Mapping[str, Mapping[str, int]], Mapping[str, Mapping[str, float]]], _Values]
 
+_UNJUDGED = {"none": 1.0}  # of an empty ranking, pytrec_eval counts the relevant documents as 0
 _FIRST_K_ONLY = {"nDCG", "P", "RR", "R", "AP", "Success", "Judged", "ERR"}
 
 
@@ -169,12 +170,17 @@ def _aliased(
     run: dict[str, dict[str, float]] = {}
     for number, topic in enumerate(topics, start=1):
         shown = topic.count if depth is None else min(depth, topic.count)
-        if shown or depth == 0:
+        if shown:
             run[str(number)] = _aliased_ranking(shown)
-        qrels[str(number)] = {
+        elif depth == 0:
+            run[str(number)] = _UNJUDGED
+        judged = {
             str(rank) if rank is not None and rank <= shown else f"u{place}": grade
             for place, (rank, grade) in enumerate(zip(topic.ranks, topic.grades, strict=True))
         }
+        if max(topic.grades, default=-1) < 0:
+            judged["u"] = 0  # of negative grades alone, trec_eval counts outside of its memory, and the process may end
+        qrels[str(number)] = judged
     return qrels, run
 
 
