@@ -358,6 +358,24 @@ def test_the_date_can_be_pinned_and_then_the_bytes_are_the_same(files, monkeypat
     assert (files / "3.html").read_bytes() == (files / "1.html").read_bytes()
 
 
+def test_the_page_names_what_it_was_made_of(files):
+    main(["report", "first.trec", "--collection", "toy", "-o", "c.html"])
+    main(["report", "first.trec", "--qrels", "q.txt", "-o", "q.html"])
+    for page_, read in (("c.html", ("first.trec", "toy/corpus.jsonl")), ("q.html", ("first.trec", "q.txt"))):
+        for path in read:
+            digest = hashlib.sha256((files / path).read_bytes()).hexdigest()
+            assert digest in (files / page_).read_text(encoding="utf-8"), path
+
+
+def test_documents_that_the_collection_excludes_are_removed_and_said(files):
+    with open("toy/corpus.jsonl", "a") as file:
+        file.write('{"_id": "q1", "text": "the query itself"}\n')
+    write_run("self.trec", {"q1": {"q1": 9.0, "a": 1.0}}, tag="self")
+    main(["report", "self.trec", "--collection", "toy", "-o", "r.html"])
+    text = (files / "r.html").read_text(encoding="utf-8")
+    assert [d[0] for d in data_of(text)["documents"]] == ["a"] and "excluded by the collection" in text
+
+
 def test_provenance_and_cost_are_shown_and_a_stale_description_is_said_not_believed(files):
     for name in ("first", "second"):
         write_provenance(f"{name}.trec", {"engine": f"engine of {name}", "cost": {"calls": 1234, "seconds": 5.25}})

@@ -64,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
     jinja()
     measures = [str(m) for m in parse_measures(args.metrics or DEFAULT_MEASURES)]
     qrels = _runs.chosen_qrels(args)
-    runs = _runs.named_runs(args.runs)
+    runs, remarks = _runs.read_runs(args.runs, args)
+    collection = _collection(args)
     found = content(
         qrels,
         runs,
@@ -73,10 +74,10 @@ def run(args: argparse.Namespace) -> int:
         most_moved=args.queries,
         text_characters=args.text_characters,
         seed=args.seed,
-        **_texts(args),
+        **_texts(collection, args),
     )
-    remarks = [remark for name, one in found.evaluations.items() for remark in _runs.remarks(name, one)]
-    facts = _judged_by(args)
+    remarks += [remark for name, one in found.evaluations.items() for remark in _runs.remarks(name, one)]
+    facts = _judged_by(collection, args)
     text = page(
         found,
         Heading(
@@ -84,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
             date=date,
             facts=facts,
             remarks=remarks,
+            made_of=_made_of(collection, list(runs), args),
             provenance={name: _provenance(path) for name, path in zip(runs, args.runs, strict=True)},
         ),
     )
@@ -120,13 +122,18 @@ def _date(given: str | None) -> str:
         raise ConfigError(f"SOURCE_DATE_EPOCH is {epoch!r}; it must be a number of seconds since 1970") from None
 
 
-def _texts(args: argparse.Namespace) -> dict[str, Any]:
-    """What gives `content` its texts; nothing where there are none or none are wanted."""
-    if args.collection is None or args.no_texts:
-        return {}
+def _collection(args: argparse.Namespace) -> Any | None:
+    if args.collection is None:
+        return None
     from retrieval.collections import load_collection
 
-    collection = load_collection(args.collection)
+    return load_collection(args.collection)
+
+
+def _texts(collection: Any | None, args: argparse.Namespace) -> dict[str, Any]:
+    """What gives `content` its texts; nothing where there are none or none are wanted."""
+    if collection is None or args.no_texts:
+        return {}
 
     def text_of(docid: str) -> tuple[str, str] | None:
         document = collection.corpus.get(docid)
@@ -136,12 +143,23 @@ def _texts(args: argparse.Namespace) -> dict[str, Any]:
     return {"queries": queries, "text_of": text_of}
 
 
-def _judged_by(args: argparse.Namespace) -> dict[str, str]:
-    if args.collection is None:
+def _judged_by(collection: Any | None, args: argparse.Namespace) -> dict[str, str]:
+    if collection is None:
         return {"Judgements": Path(args.qrels).name}
-    from retrieval.collections import load_collection
+    return {"Collection": collection.name, "Split": args.split or "test"}
 
-    return {"Collection": load_collection(args.collection).name, "Split": args.split or "test"}
+
+def _made_of(collection: Any | None, names: list[str], args: argparse.Namespace) -> dict[str, Any]:
+    """What would have to be the same for the report to be the same; of a collection only where its texts were read."""
+    from rankrl.files import content_sha256
+
+    if collection is None:
+        judged = {"qrels": {"file": Path(args.qrels).name, "sha256": content_sha256(args.qrels)}}
+    else:
+        split = args.split or "test"
+        brief = {"name": collection.name, "split": split}
+        judged = {"collection": brief if args.no_texts else collection.facts(split)}
+    return {**judged, "runs_sha256": {n: content_sha256(p) for n, p in zip(names, args.runs, strict=True)}}
 
 
 def _title(found: Content, facts: dict[str, str]) -> str:

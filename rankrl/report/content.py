@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from rankrl.comparison import Difference, compare
 from rankrl.errors import ConfigError, DataError
-from rankrl.evaluation import Evaluation, evaluate, mean_interval
-from rankrl.measures import is_mean
+from rankrl.evaluation import Evaluation, evaluate, mean_intervals
+from rankrl.measures import is_mean, total_of
 from rankrl.runs import ranked
 from rankrl.types import Judgments, Qrels, Run
 
@@ -114,12 +114,10 @@ def content(
     movements = {qid: _movements(qrels[qid], [run.get(qid, {}) for run in runs.values()], depth) for qid in detailed}
     docids = dict.fromkeys(m.docid for moved in movements.values() for m in moved if m.within(depth))
     documents = _shown(docids, text_of, text_characters)
+    intervals = {name: mean_intervals(one, seed=seed) for name, one in evaluations.items()}
     return Content(
         evaluations=evaluations,
-        intervals={
-            measure: {name: mean_interval(one, measure, seed=seed) for name, one in evaluations.items()}
-            for measure in first.measures
-        },
+        intervals={measure: {name: intervals[name][measure] for name in evaluations} for measure in first.measures},
         differences=differences,
         movements=movements,
         relevant={qid: sum(grade > 0 for grade in qrels[qid].values()) for qid in first.topics},
@@ -139,7 +137,9 @@ def _scored(
         comparison = compare(qrels, runs, measures, seed=seed)
         return comparison.evaluations, comparison.differences
     if sums := [name for name in measures if not is_mean(name)]:
-        raise ConfigError(f"{sums[0]} is a sum over topics, not a mean, and has no interval; leave it out of a report")
+        raise ConfigError(
+            f"{sums[0]} is a {total_of(sums[0])} over topics, not a mean; a report has intervals of means"
+        )
     ((name, run),) = runs.items()
     try:
         return {name: evaluate(qrels, run, measures)}, ()

@@ -41,14 +41,16 @@ _UNSAFE_IN_SCRIPT = re.compile("[<>&\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud80
 class Heading:
     """What stands above the numbers: title, date, where the judgements come from, and remarks on topics that are missing.
 
-    facts: label -> text, such as {"Collection": "scifact", "Split": "test"}. provenance: run -> what stands beside it,
-    None when nothing does, or a sentence that says why it cannot be believed.
+    facts: label -> text, such as {"Collection": "scifact", "Split": "test"}. made_of: what the report was made of, JSON
+    types. provenance: run -> what stands beside it, None when nothing does, or a sentence that says why it cannot be
+    believed.
     """
 
     title: str
     date: str
     facts: Mapping[str, str] = field(default_factory=dict)
     remarks: Sequence[str] = ()
+    made_of: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Mapping[str, Any] | str | None] = field(default_factory=dict)
 
 
@@ -74,6 +76,7 @@ def page(content: Content, heading: Heading) -> str:
         data=Markup(_for_a_data_block(payload(content, heading))),
         measures=[_measure(content, measure) for measure in content.measures],
         best={measure: _best(content, measure) for measure in content.measures},
+        made_of=list(_flattened(heading.made_of)),
         cost=cost_table(content.runs, heading.provenance),
         provenance={
             name: found if found is None or isinstance(found, str) else list(_flattened(found))

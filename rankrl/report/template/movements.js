@@ -33,7 +33,7 @@ function drawSlope() {
   const inDepth = (row, run) => rankOf(row, run) !== null && rankOf(row, run) <= depth;
   const last = Math.max(1, ...rows.flatMap((row) => columns.filter((run) => inDepth(row, run)).map((run) => rankOf(row, run))));
   const longest = Math.max(...rows.map((row) => Math.min(40, [...documents[row[0]][0]].length)));
-  const side = Math.min(width * 0.29, 52 + longest * 7.2);
+  const side = Math.min(width * (columns.length > 2 ? 0.29 : 0.33), 52 + longest * 7.2);
   const x = (n) => side + (n * (width - 2 * side)) / (columns.length - 1);
   const top = 44, step = 24, floor = top + last * step + 2, height = floor + 40;
   const y = (row, run) => (inDepth(row, run) ? top + (rankOf(row, run) - 1) * step : floor + 14);
