@@ -31,10 +31,10 @@ def paired_t(differences: Sequence[float]) -> tuple[float, float]:
     d = _checked(differences)
     if len(d) < 2 or not d.any():
         return 0.0, 1.0
-    mean, spread = _mean(d), standard_deviation(d)
-    if not spread:
-        return math.copysign(math.inf, mean), 0.0
-    t = mean / (spread / math.sqrt(len(d)))
+    effect = standardised_difference(d)
+    if effect is None:
+        return math.copysign(math.inf, d[0]), 0.0
+    t = effect * math.sqrt(len(d))
     return t, float(2.0 * special.stdtr(len(d) - 1, -abs(t)))
 
 
@@ -202,14 +202,13 @@ def holm(ps: Sequence[float]) -> list[float]:
 def standard_deviation(values: Sequence[float] | np.ndarray) -> float:
     """The sample standard deviation (n - 1); 0.0 for a single value, and for values that differ by rounding only."""
     v = _checked(values)
-    largest = float(np.abs(v).max())
-    if len(v) < 2 or np.ptp(v) <= _NOISE * largest:
+    if len(v) < 2 or np.ptp(v) <= _NOISE * np.abs(v).max():
         return 0.0
-    deviations = (v - _mean(v)) / largest  # so that the squares of tiny values do not vanish
-    return largest * math.sqrt(math.fsum(deviations**2) / (len(v) - 1))
+    mean = math.fsum(v) / len(v)  # exactly rounded, so that the order of the topics cannot change it
+    return math.sqrt(math.fsum((v - mean) ** 2) / (len(v) - 1))
 
 
-def standardised_difference(differences: Sequence[float]) -> float | None:
+def standardised_difference(differences: Sequence[float] | np.ndarray) -> float | None:
     """The effect size d_z: the mean of the paired differences over their standard deviation (Cohen 1988, §2.3.5).
 
     0.0 when all are zero; None when they have no spread otherwise, which includes a single one.
@@ -220,8 +219,9 @@ def standardised_difference(differences: Sequence[float]) -> float | None:
     d = _checked(differences)
     if not d.any():
         return 0.0
+    d = d / np.abs(d).max()  # the squares of tiny differences would vanish
     spread = standard_deviation(d)
-    return _mean(d) / spread if spread else None
+    return math.fsum(d) / len(d) / spread if spread else None
 
 
 def paired_t_power(effect: float, topics: int, *, level: float = 0.05) -> float:
@@ -291,10 +291,6 @@ def _upper_tail(shift: float, topics: int, level: float) -> float:
 def _check_power(level: float, power: float) -> None:
     if not 0.0 < level < 1.0 or not level / 2.0 < power < 1.0:
         raise ValueError(f"level must lie in (0, 1) and power in (level / 2, 1), got {level} and {power}")
-
-
-def _mean(v: np.ndarray) -> float:
-    return math.fsum(v) / len(v)  # exactly rounded, so that the order of the topics cannot change it
 
 
 def _checked_rows(values: Sequence[Sequence[float]] | np.ndarray) -> list[np.ndarray]:
