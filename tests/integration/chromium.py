@@ -48,13 +48,20 @@ class Browser:
         self._buffer = b""
         self.events: list[dict[str, Any]] = []
         self._session: str | None = None
-        (page,) = [t for t in self._pages() if t["type"] == "page"]
-        self._session = self.call("Target.attachToTarget", targetId=page["targetId"], flatten=True)["sessionId"]
+        tab = self._first_tab()
+        self._session = self.call("Target.attachToTarget", targetId=tab, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network", "Accessibility"):
             self.call(f"{domain}.enable")
 
-    def _pages(self) -> list[dict[str, Any]]:
-        return self.call("Target.getTargets")["targetInfos"]
+    def _first_tab(self) -> str:
+        deadline = time.monotonic() + self.timeout_s
+        while True:
+            for target in self.call("Target.getTargets")["targetInfos"]:
+                if target["type"] == "page":
+                    return target["targetId"]
+            if time.monotonic() > deadline:
+                raise TimeoutError("the browser opened no tab")
+            time.sleep(0.05)
 
     def __enter__(self) -> Browser:
         return self

@@ -270,9 +270,12 @@ def test_every_control_has_a_name(browser, pages):
     assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
 
 
-def test_print_shows_every_measure_and_no_controls(browser, pages):
-    browser.open(pages["all"])
-    browser.call("Emulation.setEmulatedMedia", media="print", features=[])
+def test_print_is_dark_on_white_shows_every_measure_and_no_controls(browser, pages):
+    browser.open(pages["all"], dark=True)
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    browser.call("Emulation.setEmulatedMedia", media="print", features=dark)
+    colours = "(s => [s.color, s.backgroundColor])(getComputedStyle(document.documentElement))"
+    assert browser.evaluate(colours) == ["rgb(28, 30, 34)", "rgb(255, 255, 255)"]
     assert browser.evaluate("[...document.querySelectorAll('.measure')].map(e => e.offsetHeight > 100)") == [True, True]
     assert browser.evaluate("document.getElementById('controls').offsetHeight") == 0
     assert len(browser.call("Page.printToPDF")["data"]) > 20_000
