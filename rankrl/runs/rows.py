@@ -94,19 +94,18 @@ def grade_of(value: object, docid: str, where: str) -> int:
 
 def rows(path: str | Path, what: str) -> Iterator[tuple[int, Any]]:
     """(number, row) of a file of JSON rows: the number of the line, or of the object in an array, from 1."""
-    array: list[str] | None = None
+    start, array = True, list[str]()
     for first, text in blocks(path, what):
-        if array is None and not text.strip(BLANKS):
+        if start and not text.strip(BLANKS):
             continue
-        if array is None and text.lstrip(BLANKS).startswith("["):
-            array = []
-        if array is not None:
+        if array or (start and text.lstrip(BLANKS).startswith("[")):
             array.append(text)
-            continue
-        for line_number, line in enumerate(text[:-1].split("\n"), start=first):
-            if line.strip(BLANKS):
-                yield line_number, parsed(line, f"{path}:{line_number}")
-    if array is not None:
+        else:
+            for line_number, line in enumerate(text[:-1].split("\n"), start=first):
+                if line.strip(BLANKS):
+                    yield line_number, parsed(line, f"{path}:{line_number}")
+        start = False
+    if array:
         yield from enumerate(parsed("".join(array), str(path)), start=1)
 
 
