@@ -281,7 +281,8 @@ def bm25_rows(args: argparse.Namespace) -> list[dict[str, str]]:
         for docs in args.docs:
             corpus = written_corpus(folder, docs, args.queries)
             exact = exact_top10(corpus)
-            for engine, (modules, _) in ENGINES.items():
+            for engine in args.engines:
+                modules = ENGINES[engine][0]
                 row = {"docs": f"{docs:,}", "engine": engine}
                 if absent := [module for module in modules if importlib.util.find_spec(module) is None]:
                     rows.append({**row, "version": f"{', '.join(absent)} not installed"})
@@ -336,6 +337,8 @@ def main() -> None:
     parser.add_argument("--k", type=int, nargs="+", default=[100, 1000], help="documents per query")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--engines", nargs="+", choices=list(ENGINES), default=list(ENGINES), metavar="NAME",
+                        help=f"of {', '.join(ENGINES)} (default: all)")  # fmt: skip
     parser.add_argument("--only", choices=("bm25", "faiss"), help="one of the two sections")
     for hidden in ("--worker", "--corpus", "--folder"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
