@@ -98,6 +98,7 @@ def test_it_opens_without_complaint_asks_for_nothing_and_never_scrolls_sideways(
     assert browser.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     ground = browser.evaluate("getComputedStyle(document.documentElement).backgroundColor")
     assert (sum(map(int, ground[4:-1].split(","))) < 384) == dark
+    assert not browser.evaluate("document.body.innerText.match(/\\b(null|undefined|NaN|Infinity|object Object)\\b/)")
 
 
 def test_texts_from_outside_stay_texts(browser, pages, hostile):
@@ -244,6 +245,10 @@ def test_pointing_at_a_document_lights_it_and_a_click_shows_its_text(browser, pa
     assert browser.evaluate("document.querySelectorAll('.slope .document.chosen').length") == 1
     assert "text of" in browser.evaluate("document.querySelector('tr.chosen details[open] p').innerText")
     assert browser.evaluate("document.activeElement === document.querySelector('tr.chosen summary')")
+    browser.call("Emulation.setDeviceMetricsOverride", width=900, height=900, deviceScaleFactor=1, mobile=False)
+    drawn = "document.querySelector('.slope').viewBox.baseVal.width === document.getElementById('slope').clientWidth"
+    browser.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert browser.evaluate(drawn) and browser.evaluate("document.querySelectorAll('.document.chosen').length") == 1
 
 
 def test_documents_that_were_left_out_are_said_to_be(browser, pages):

@@ -19,7 +19,7 @@ function movementParts(rows, columns) {
     el("h4", null, columns.length > 1 ? "How the documents moved" : "Its documents"),
     el("ul", { class: "key", "aria-label": "Grades" },
       ...grades.map((grade) => el("li", null, chip(grade), grade === null ? "not judged" : grade > 0 ? `grade ${grade}` : `grade ${grade}, not relevant`))),
-    columns.length > 1 ? el("div", { id: "slope" }) : null,
+    columns.length > 1 ? el("div", { id: "slope" }) : "",
     documentTable(visibleRows, columns)];
 }
 
@@ -83,6 +83,7 @@ function drawSlope() {
     picture.append(group);
   }
   box.replaceChildren(picture);
+  markChosen();
 }
 
 function pick(document_, on) {
@@ -91,8 +92,13 @@ function pick(document_, on) {
   for (const node of document.querySelectorAll(`[data-document="${document_}"]`)) node.classList.toggle("on", on);
 }
 
+function markChosen() {
+  for (const node of document.querySelectorAll("[data-document]")) node.classList.toggle("chosen", node.dataset.document === String(state.chosen));
+}
+
 function reveal(document_) {
-  for (const node of document.querySelectorAll("[data-document]")) node.classList.toggle("chosen", node.dataset.document === String(document_));
+  state.chosen = document_;
+  markChosen();
   const row = document.querySelector(`tr[data-document="${document_}"]`);
   const details = row.querySelector("details");
   if (details) details.open = true;
@@ -112,7 +118,9 @@ function documentTable(rows, columns) {
     return from === to ? "=" : from > to ? `▲ ${from - to}` : `▼ ${to - from}`;
   };
   return el("table", { class: "documents" },
-    el("caption", null, `The documents that these runs have in their first ${depth}, as ${columns.length > 1 ? "B" : "the run"} ranks them; open one to read it`),
+    el("caption", null, columns.length > 1
+      ? `The documents that these runs have in their first ${depth}, as B ranks them; open one to read it`
+      : `The first ${depth} documents of the run; open one to read it`),
     el("thead", null, el("tr", null, el("th", { scope: "col", class: "mark" }, el("span", { class: "unseen" }, "Grade")),
       ...columns.map((run, n) => el("th", { scope: "col", class: "rank", title: runs[run] }, columns.length > 1 ? letter(n) : "Rank")),
       columns.length > 1 ? el("th", { scope: "col", class: "change" }, "A to B") : null,

@@ -221,6 +221,7 @@ function showMatches(text) {
 
 function openQuery(topic, move = false) {
   state.q = topic;
+  state.chosen = null;
   state.at = Math.max(0, plotted.indexOf(topic));
   writeAddress();
   drawPlot();
@@ -306,4 +307,9 @@ if (state.q === null) state.q = order[order.length - 1]; // what fell most is wh
 drawAll();
 if (asked) byId("query").scrollIntoView();
 window.addEventListener("hashchange", () => { if (location.hash.includes("=")) { readAddress(); drawAll(); } });
-new ResizeObserver(() => drawSlope()).observe(byId("detail"));
+let widthDrawn = 0;
+new ResizeObserver(([entry]) => { // opening a document changes the height alone, and must not redraw under the pointer
+  if (entry.contentRect.width === widthDrawn) return;
+  widthDrawn = entry.contentRect.width;
+  drawSlope();
+}).observe(byId("detail"));

@@ -40,4 +40,4 @@ const report = JSON.parse(document.getElementById("report-data").textContent);
 const { runs, topics, measures, values, queries, movements, documents, relevant, depth } = report;
 const SAME = 1e-9; // values closer than this are one value, as in the tables
 const paired = runs.length > 1;
-const state = { m: 0, a: 0, b: paired ? 1 : 0, q: null, also: [], allFlips: false, at: 0 };
+const state = { m: 0, a: 0, b: paired ? 1 : 0, q: null, also: [], allFlips: false, at: 0, chosen: null };
