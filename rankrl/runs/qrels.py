@@ -5,7 +5,8 @@ Comments, blank lines and docids with spaces are read as in runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rankrl.errors import DataError
@@ -14,6 +15,7 @@ from rankrl.runs.text import BLANKS, numbered, shortened
 from rankrl.runs.trec import FIELD, INTEGER, between, check_id, check_qid, gap_for, number_in
 from rankrl.types import Qrels
 
+_GRADE_AND_QID = re.compile(r"[+-]?[0-9].")
 QRELS_LINE = "4 fields (qid 0 docid grade) or 3 separated by tabs (qid docid grade)"
 
 
@@ -59,9 +61,19 @@ def _fields(line: str) -> tuple[str, str, str, int] | None:
     if len(by_tab) in (3, 4) and all(by_tab):
         return by_tab[0], by_tab[-2], by_tab[-1], len(by_tab)
     fields = FIELD.findall(line)
-    if len(fields) < 4 or (len(fields) == 6 and fields[1] == "Q0" and number_in(fields[4]) is not None):  # a run
+    if len(fields) < 4 or _is_run(fields) or _joined(fields):
         return None
     return fields[0], between(line, before=2, after=1), fields[-1], 4
+
+
+def _is_run(fields: Sequence[str]) -> bool:
+    """True for a run's line whose tag would pass for a grade."""
+    return len(fields) == 6 and fields[1] == "Q0" and number_in(fields[4]) is not None
+
+
+def _joined(fields: Sequence[str]) -> bool:
+    """True where a line end seems to be lost: `1 0 a 1` and `1 0 b 1` make `1 0 a 11 0 b 1`, a document called "a 11 0 b"."""
+    return any(fields[i] == fields[1] and _GRADE_AND_QID.match(fields[i - 1]) for i in range(4, len(fields) - 2))
 
 
 def write_qrels(path: str | Path, qrels: Qrels) -> None:

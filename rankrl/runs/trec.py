@@ -127,7 +127,7 @@ def run_fields(line: str) -> tuple[str, str, str, str] | None:
     fields = FIELD.findall(line)
     if len(fields) == 6:
         return fields[0], fields[2], fields[3], fields[4]
-    if len(fields) < 6:
+    if len(fields) < 6 or _joined(fields):
         return None
     places = [i for i in range(3, len(fields) - 2) if INTEGER.fullmatch(fields[i]) and _is_number(fields[i + 1])]
     if not places:
@@ -137,6 +137,11 @@ def run_fields(line: str) -> tuple[str, str, str, str] | None:
     if rank is None:
         return None
     return fields[0], between(line, before=2, after=len(fields) - rank), fields[rank], fields[rank + 1]
+
+
+def _joined(fields: Sequence[str]) -> bool:
+    """True where a line end seems to be lost: what stands second comes again where the second line would have it."""
+    return fields[1] in fields[6:] and (fields[1] == "Q0" or len(fields) >= 11)
 
 
 def between(line: str, *, before: int, after: int) -> str:
