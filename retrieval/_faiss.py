@@ -237,8 +237,7 @@ def filled(empty: Any, vectors_ND: Array, *, threads: int | None) -> Any:
 
     faiss = library()
     index = faiss.clone_index(empty)
-    graph = isinstance(faiss.downcast_index(index), faiss.IndexHNSW)
-    with thread_count(1 if graph else threads):
+    with thread_count(1 if isinstance(index, faiss.IndexHNSW) else threads):
         index.add(np.ascontiguousarray(vectors_ND, dtype=np.float32))
     return index
 
@@ -266,12 +265,10 @@ def read(path: Path, *, mmap: bool) -> Any:
 
 
 def prepared(index: Any, options: IndexOptions, k: int) -> Any:
-    """The index with search parameters for k: at least k wide, or as many clusters as the options say."""
-    faiss = library()
-    index = faiss.downcast_index(index)
-    if isinstance(index, faiss.IndexHNSW):
+    """The index itself, set to search for k: that wide, or as many clusters as the options say."""
+    if isinstance(index, library().IndexHNSW):
         index.hnsw.efSearch = options.ef_search or max(128, k)
-    elif isinstance(index, faiss.IndexIVF):
+    elif hasattr(index, "nprobe"):
         index.nprobe = nprobe(options, index.nlist)
     return index
 
@@ -284,7 +281,7 @@ def nprobe(options: IndexOptions, nlist: int) -> int:
 def on_gpu(index: Any, device: str) -> Any:
     """The index on FAISS's GPU where there is one and the kind can live there; HNSW cannot."""
     faiss = library()
-    if not gpus(device) or isinstance(faiss.downcast_index(index), faiss.IndexHNSW):
+    if not gpus(device) or isinstance(index, faiss.IndexHNSW):
         return index
     return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
 

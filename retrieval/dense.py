@@ -92,7 +92,9 @@ class Dense:
         if built.kind == "flat":
             on_faiss = self._engine == "faiss"
             self._propose = (_faiss.faiss_proposals if on_faiss else torch_proposals)(self._device, l2=self._l2)
-        self._indexes = tuple(_faiss.on_gpu(index, self._device) for index in built.indexes)
+        self._indexes = tuple(
+            _faiss.on_gpu(_faiss.prepared(index, self.options, k=1), self._device) for index in built.indexes
+        )
 
     @classmethod
     def from_documents(
