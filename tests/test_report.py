@@ -20,7 +20,7 @@ from rankrl.comparison import compare
 from rankrl.errors import ConfigError, DataError
 from rankrl.provenance import write_provenance
 from rankrl.report import Heading, content, page
-from rankrl.report.page import cost_table, payload, signed, visible
+from rankrl.report.page import cost_table, payload, shortened, signed, visible
 from rankrl.report.plots import axis
 from rankrl.runs import ranked, write_qrels, write_run
 
@@ -275,6 +275,11 @@ def test_an_axis_has_few_round_evenly_spaced_ticks_around_all_values(values):
 
 def test_signs_are_shown_and_nothing_has_none():
     assert [signed(v) for v in (0.12345, -0.5, 0.0, -0.00001)] == ["+0.1235", "\u22120.5000", "0.0000", "0.0000"]
+
+
+def test_long_names_keep_both_ends():
+    assert shortened("rerank.bm25.vicuna.20230912T210006", 16) == "rerank…12T210006"
+    assert [len(shortened("x" * n, 16)) for n in (1, 15, 16, 17, 99)] == [1, 15, 16, 16, 16]
 
 
 def test_costs_come_from_what_is_recorded_and_unknown_runs_are_left_out():

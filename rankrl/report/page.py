@@ -105,7 +105,7 @@ def jinja() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"signed": signed, "p": _p, "visible": visible, "count": _count}
+    environment.filters |= {"signed": signed, "p": _p, "visible": visible, "count": _count, "shortened": shortened}
     return environment
 
 
@@ -190,6 +190,14 @@ def _numbers(amounts: Mapping[str, Any], before: str = "") -> Iterator[tuple[str
 def visible(text: object) -> str:
     """The text with control characters as their pictures, which HTML cannot carry and nobody could see."""
     return str(text).translate(_CONTROLS)
+
+
+def shortened(text: str, most: int = 22) -> str:
+    """The text, or its beginning and its end with an ellipsis between: names of runs differ at their ends."""
+    if len(text) <= most:
+        return text
+    tail = most * 3 // 5
+    return f"{text[: most - 1 - tail]}\u2026{text[-tail:]}"
 
 
 def signed(value: float, decimals: int = 4) -> str:
