@@ -164,7 +164,7 @@ def compare(
     _check(len(runs), test)
     if topics == "retrieved":
         raise ConfigError("runs are compared on the same topics: 'judged', or a collection of qids")
-    _check_means(measures)
+    check_means(measures)
     evaluations = {name: _named(name, qrels, run, measures, topics) for name, run in runs.items()}
     return compare_evaluations(evaluations, seed=seed, test=test, all_pairs=all_pairs)
 
@@ -184,12 +184,25 @@ def compare_evaluations(
     """
     _check(len(evaluations), test)
     (baseline, first), *others = evaluations.items()
-    _check_means(first.measures)
+    check_means(first.measures)
     for name, one in others:
         if one.measures != first.measures or set(one.topics) != set(first.topics):
             raise ConfigError(f"{name} and {baseline} are not evaluated by the same measures on the same topics")
     pairs = list(itertools.combinations(evaluations, 2)) if all_pairs else [(baseline, name) for name, _ in others]
     return Comparison(evaluations, tuple(_differences(evaluations, pairs, seed, test)))
+
+
+def worse(comparison: Comparison, difference: Difference, *, threshold: float = 0.0) -> list[str]:
+    """The qids that lost more than `threshold` from `difference.baseline` to `.system`: the worst first, ties by qid.
+
+    Raises:
+        ConfigError: a threshold below 0 or that is not a number.
+    """
+    if not threshold >= 0.0:
+        raise ConfigError(f"the threshold must be a number from 0, got {threshold}")
+    before, after = (comparison.evaluations[name].values[difference.measure] for name in _ends(difference))
+    lost = [qid for qid in comparison.topics if before[qid] - after[qid] > max(threshold, _SAME)]
+    return sorted(lost, key=lambda qid: (after[qid] - before[qid], qid))
 
 
 def flips(
@@ -201,22 +214,21 @@ def flips(
     threshold: float = 0.0,
     moves: int | None = 5,
 ) -> list[Flip]:
-    """The queries that got worse by more than `threshold` from `difference.baseline` to `.system`, the worst first.
+    """What happened to each of the `worse` queries, in that order.
 
-    Queries that lost equally much come in the order of their qids. qrels, runs: what the comparison was made of. moves: at
-    most so many documents of each query; None for all of them.
+    qrels, runs: what the comparison was made of; of the runs, no more than these queries is read. moves: at most so many
+    documents of each query; None for all of them.
 
     Raises:
         ConfigError: threshold or moves below 0, or a threshold that is not a number.
     """
-    if not threshold >= 0.0 or (moves is not None and moves < 0):
-        raise ConfigError(f"threshold and moves must be numbers from 0, got {threshold} and {moves}")
+    if moves is not None and moves < 0:
+        raise ConfigError(f"moves must be a number from 0, or None for all of them, got {moves}")
     parameters = parse_measures([difference.measure])[0].params
     depth, relevant_from = parameters.get("cutoff"), parameters.get("rel", 1)
     before, after = (comparison.evaluations[name].values[difference.measure] for name in _ends(difference))
-    worse = [qid for qid in comparison.topics if before[qid] - after[qid] > max(threshold, _SAME)]
     found = []
-    for qid in sorted(worse, key=lambda qid: (after[qid] - before[qid], qid)):
+    for qid in worse(comparison, difference, threshold=threshold):
         orders = [ranked(runs[name].get(qid, {})) for name in _ends(difference)]
         unjudged = [sum(docid not in qrels[qid] for docid in order[:depth]) for order in orders]
         moved = _moves(orders[0], orders[1], qrels[qid], depth, relevant_from)
@@ -231,7 +243,12 @@ def _check(systems: int, test: str) -> None:
         raise unknown_name("test", test, TESTS)
 
 
-def _check_means(measures: Sequence[str]) -> None:
+def check_means(measures: Sequence[str]) -> None:
+    """Nothing, if every measure is a mean over topics.
+
+    Raises:
+        ConfigError: naming the first one that is not.
+    """
     if counts := [name for name in measures if not is_mean(name)]:
         raise ConfigError(
             f"{counts[0]} is a {total_of(counts[0])} over topics, not a mean, and cannot be compared with a paired test"

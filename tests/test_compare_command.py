@@ -147,26 +147,13 @@ def test_the_order_of_the_runs_changes_the_order_of_the_rows_only(files, capsys)
 
 
 def test_another_process_prints_the_same_bytes(collection):
-    arguments = [
-        "base.trec",
-        "better.trec",
-        "worse.trec",
-        "--collection",
-        "c",
-        "--all-pairs",
-        "--flips",
-        "3",
-        "--format",
+    arguments = ["base.trec", "better.trec", "worse.trec", "--collection", "c", "--all-pairs", "--flips", "3"]
+    command = [sys.executable, "-m", "rankrl", "compare", *arguments]
+    printed = [
+        subprocess.run(command, capture_output=True, check=True, env={**os.environ, "PYTHONHASHSEED": seed}).stdout
+        for seed in ("1", "2")
     ]
-    for form in ("table", "json"):
-        printed = [
-            subprocess.run(
-                [sys.executable, "-m", "rankrl", "compare", *arguments, form],
-                capture_output=True, check=True, env={**os.environ, "PYTHONHASHSEED": seed},
-            ).stdout
-            for seed in ("1", "2")
-        ]  # fmt: skip
-        assert printed[0] == printed[1] != b""
+    assert printed[0] == printed[1] != b""
 
 
 def test_markdown_and_latex_hold_one_row_a_run_and_mark_what_is_significant(files, capsys):
@@ -236,9 +223,10 @@ def test_flips_in_json_are_all_there_with_texts_where_a_collection_has_them(coll
 
 def test_without_flips_the_corpus_is_not_read_and_nothing_is_listed(collection, capsys):
     (collection / "c" / "corpus.jsonl").write_text("no JSON\n")
-    assert main(["compare", "base.trec", "worse.trec", "--collection", "c"]) == 0
+    arguments = ["--collection", "c", "--keep-excluded"]  # what a collection excludes depends on its documents
+    assert main(["compare", "base.trec", "worse.trec", *arguments]) == 0
     assert "got worse" not in capsys.readouterr().out
-    assert main(["compare", "base.trec", "better.trec", "--collection", "c", "--flips", "3"]) == 0
+    assert main(["compare", "base.trec", "better.trec", *arguments, "--flips", "3"]) == 0
     assert "nDCG@10, base -> better: 0 of 40 queries got worse" in capsys.readouterr().out
 
 
@@ -259,3 +247,59 @@ def test_a_terminal_of_80_columns_shows_long_names_by_their_ends(files):
     lines = printed.decode().splitlines()
     assert process.returncode == 0 and max(map(len, lines)) <= 80
     assert any("13T115832: significantly better at the 5 % level" in line for line in lines)
+
+
+def test_every_document_that_moved_is_in_json_and_five_are_in_the_table(files, capsys):
+    judged = {f"d{i}": i % 2 for i in range(8)}
+    write_qrels("q.txt", {"q1": judged, "q2": {"d1": 1}})
+    up = {docid: float(i % 2 * 10 + i) for i, docid in enumerate(judged)}
+    write_run("up.trec", {"q1": up, "q2": {"d1": 1.0}}, tag="up")
+    write_run("down.trec", {"q1": {docid: -score for docid, score in up.items()}, "q2": {"d1": 1.0}}, tag="down")
+    arguments = ["compare", "up.trec", "down.trec", "--qrels", "q.txt", "--flips", "1"]
+    assert main([*arguments, "--format", "json"]) == 0
+    (flip,) = json.loads(capsys.readouterr().out)["flips"]
+    assert len(flip["moves"]) == 8
+    assert main(arguments) == 0
+    assert sum(line.startswith("  grade") for line in capsys.readouterr().out.splitlines()) == 5
+
+
+def test_runs_may_be_of_any_format_and_what_was_odd_is_said(files, capsys):
+    rows = [
+        {"qid": f"q{i}", "docid": docid, "score": score} for i in range(30) for docid, score in (("x", 2), ("r", 1))
+    ]
+    (files / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["compare", "base.trec", "rows.jsonl", "--qrels", "q.txt", "--metric", "RR", "--flips", "1"]) == 0
+    printed = capsys.readouterr()
+    assert "RR, base -> rows: 10 of 40 queries got worse; the worst 1\nq30  0.5000 -> 0.0000" in printed.out
+    assert "rows: 10 of 40 topics are not in the run and count as 0 (q30, q31, q32, q33, q34, …)" in printed.err
+
+
+def test_documents_that_the_collection_excludes_are_left_out_of_values_and_flips(collection, capsys):
+    corpus = collection / "c" / "corpus.jsonl"
+    corpus.write_text(corpus.read_text() + json.dumps({"_id": "q7", "title": "", "text": "question 7"}) + "\n")
+    lines = (collection / "worse.trec").read_text()
+    (collection / "worse.trec").write_text(lines + "q7 Q0 q7 0 99.0 worse\n")
+    arguments = ["compare", "base.trec", "worse.trec", "--collection", "c", "--metric", "RR@10", "--flips", "5"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr()
+    assert "q7  0.5000 -> 0.0000" in printed.out and "first 10: 0 -> 1\nq3" in printed.out
+    assert "worse: 1 documents in 1 topics are excluded by the collection and were removed" in printed.err
+    assert main([*arguments, "--keep-excluded"]) == 0
+    assert "first 10: 0 -> 2\nq3" in capsys.readouterr().out
+
+
+def test_the_relevance_level_is_trec_evals_option_l(files, capsys):
+    write_qrels("graded.txt", {f"q{i}": {"x": 1, "r": 2} for i in range(40)})
+    shown = []
+    for level in ([], ["-l", "2"]):
+        arguments = ["compare", "base.trec", "better.trec", "--qrels", "graded.txt", "--metric", "RR", *level]
+        assert main([*arguments, "--format", "csv"]) == 0
+        (row,) = csv.DictReader(capsys.readouterr().out.splitlines())
+        shown.append((row["measure"], row["wins"]))
+    assert shown == [("RR", "0"), ("RR(rel=2)", "20")]
+
+
+def test_flips_of_a_pipe_are_refused_because_it_can_be_read_once_only(files, capsys):
+    os.mkfifo("pipe.trec")
+    assert main(["compare", "base.trec", "pipe.trec", "--qrels", "q.txt", "--flips", "1"]) == 1
+    assert "pipe.trec is not a file" in capsys.readouterr().err

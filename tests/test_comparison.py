@@ -181,6 +181,25 @@ def test_a_test_that_does_not_exist_is_refused():
         compare(qrels, runs, ["RR"], test="wilcoxn")
 
 
+def test_values_that_differ_by_rounding_only_are_ties_and_their_sum_is_no_difference_to_be_shown():
+    qrels, runs = random_systems(8)
+    made = {name: evaluate(qrels, runs[name], ["RR"]) for name in ("s0", "s1")}
+    values = {qid: 0.3 for qid in qrels}
+    first = replace(made["s0"], values={"RR": values})
+    rounded = replace(made["s1"], values={"RR": {**values, "q1": 0.1 + 0.2, "q2": 0.4, "q3": 0.2 + 1e-10}})
+    (found,) = compare_evaluations({"s0": first, "s1": rounded}).differences
+    assert (found.wins, found.ties, found.losses) == (1, len(qrels) - 2, 1)
+    assert found.difference == pytest.approx(1e-10 / len(qrels)) and found.topics_needed is None
+
+
+def test_what_is_significant_alone_need_not_be_among_many():
+    qrels, runs = random_systems(9, systems=9)
+    weak = {name: {**runs["s0"], **{q: runs[name].get(q, {}) for q in list(qrels)[:6]}} for name in list(runs)[1:]}
+    found = compare(qrels, {"s0": runs["s0"], **weak}, ["nDCG@10"]).differences
+    between = [d for d in found if d.p < 0.05 <= d.p_holm]
+    assert between and {d.verdict for d in between} == {"no significant difference"}
+
+
 # The queries that got worse
 
 QRELS = {"q1": {"a": 3, "b": 1, "c": 0, "n": -1}, "q2": {"a": 1}, "q3": {"a": 1, "b": 1}}
@@ -228,7 +247,7 @@ def test_a_threshold_leaves_small_losses_out_and_moves_are_limited():
     assert len(flipped("AP", moves=None)[0].moves) == 4
     assert flipped("RR@3", threshold=2.0) == []
     for wrong in ({"threshold": -0.1}, {"threshold": float("nan")}, {"moves": -1}):
-        with pytest.raises(ConfigError, match="numbers from 0"):
+        with pytest.raises(ConfigError, match="must be a number from 0"):
             flipped("RR@3", **wrong)
 
 

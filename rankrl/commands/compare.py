@@ -16,20 +16,19 @@ gives the same bytes.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from rankrl.commands import _runs
-from rankrl.comparison import LEVEL, POWER, TESTS, compare, flips
-from rankrl.errors import ConfigError
-from rankrl.types import Qrels, Run
+from rankrl.commands import _flips, _runs
+from rankrl.comparison import LEVEL, POWER, TESTS, check_means, compare_evaluations
 
 if TYPE_CHECKING:
-    from rankrl.comparison import Comparison, Difference, Flip, Move
+    from rankrl.commands._flips import Flips
+    from rankrl.comparison import Comparison, Difference
+    from rankrl.evaluation import Evaluation
 
 _HEADS = {"randomisation": "random.", "wilcoxon": "Wilcoxon"}  # tests whose column is not headed by their name
 
@@ -41,128 +40,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics", "--metric", nargs="+", metavar="NAME", default=["nDCG@10"], help="measures (default: nDCG@10)"
     )
+    parser.add_argument(
+        "-l",
+        "--relevance-level",
+        type=int,
+        metavar="N",
+        help="a document is relevant from grade N on, for measures that take a level and write none (as trec_eval -l)",
+    )
     parser.add_argument("--all-pairs", action="store_true", help="compare every pair, not only with the first run")
     parser.add_argument(
         "--test", choices=TESTS, default="randomisation", help="the test that decides (default: %(default)s)"
     )
-    parser.add_argument(
-        "--flips",
-        type=int,
-        metavar="N",
-        help="list the N queries that got worst, with the documents that moved (in JSON: all queries that got worse)",
-    )
-    parser.add_argument(
-        "--flip-threshold",
-        type=float,
-        default=0.0,
-        metavar="X",
-        help="a query got worse when it lost more than X (default: any loss)",
-    )
+    _flips.add_arguments(parser)
     _runs.add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from rankrl.measures import parse_measures
+    from rankrl.evaluation import by_score, evaluate_stream
+    from rankrl.measures import at_level, parse_measures
 
-    _check(args)
+    _flips.check_arguments(args)
     measures = [str(m) for m in parse_measures(args.metrics)]
+    if args.relevance_level is not None:
+        measures = at_level(measures, args.relevance_level)
+    check_means(measures)
     qrels = _runs.chosen_qrels(args)
-    runs = _runs.named_runs([args.baseline, *args.runs])
-    comparison = compare(qrels, runs, measures, seed=args.seed, test=args.test, all_pairs=args.all_pairs)
-    found = _flips(comparison, qrels, runs, args)
-    write: Callable[[Comparison, _Flips, argparse.Namespace], str] = {
+    files = _runs.run_files([args.baseline, *args.runs], args)
+    evaluations: dict[str, Evaluation] = {}
+    for file in files:
+        with _runs.about(file.name, file.path):
+            evaluations |= evaluate_stream(qrels, file.results(), measures, orders={file.name: by_score})
+    comparison = compare_evaluations(evaluations, seed=args.seed, test=args.test, all_pairs=args.all_pairs)
+    found = _flips.found(comparison, qrels, files, args)
+    write: Callable[[Comparison, Flips, argparse.Namespace], str] = {
         "table": _as_table, "markdown": _as_markdown, "latex": _as_latex, "json": _as_json, "csv": _as_csv,
     }[args.format]  # fmt: skip
     _runs.deliver(write(comparison, found, args), args.output)
-    _runs.say(remark for name, one in comparison.evaluations.items() for remark in _runs.remarks(name, one))
+    for file in files:
+        _runs.say([*file.remarks(), *_runs.remarks(file.name, evaluations[file.name])])
     return 0
 
 
-def _check(args: argparse.Namespace) -> None:
-    if args.flips is not None and args.flips < 1:
-        raise ConfigError(f"--flips must be at least 1, got {args.flips}")
-    if not args.flip_threshold >= 0.0:
-        raise ConfigError(f"--flip-threshold must be a number from 0, got {args.flip_threshold}")
-    if args.flips is None and args.flip_threshold:
-        raise ConfigError("--flip-threshold belongs to --flips N")
-    if args.flips is not None and args.format not in ("table", "json"):
-        raise ConfigError(f"--flips is written in the formats table and json, not in {args.format}")
-
-
-# The queries that got worse
-
-
-@dataclass(frozen=True, slots=True)
-class _Flips:
-    """The flips of each difference, () when they were not asked for, and texts for them where there is a collection."""
-
-    by_difference: Sequence[tuple[Difference, Sequence[Flip]]] = ()
-    queries: Mapping[str, str] | None = None
-    corpus: Mapping[str, Any] | None = None
-
-    def query(self, qid: str) -> str:
-        """The query's text, "" where it is not known."""
-        return _one_line((self.queries or {}).get(qid, ""))
-
-    def snippet(self, docid: str, *, characters: int) -> str:
-        """The start of a document's title, or of its text where it has none; "" where it is not known."""
-        document = (self.corpus or {}).get(docid)
-        if document is None:
-            return ""
-        return _cut(_one_line(document.title or document.text), characters)
-
-
-def _flips(comparison: Comparison, qrels: Qrels, runs: Mapping[str, Run], args: argparse.Namespace) -> _Flips:
-    if args.flips is None:
-        return _Flips()
-    moves = None if args.format == "json" else 5
-    found = [
-        (d, flips(comparison, d, qrels, runs, threshold=args.flip_threshold, moves=moves))
-        for d in comparison.differences
-    ]
-    if args.collection is None or not any(worse for _, worse in found):
-        return _Flips(found)
-    from retrieval.collections import load_collection
-
-    collection = load_collection(args.collection)
-    queries = {query.qid: query.text for query in collection.queries(args.split or "test")}
-    return _Flips(found, queries, collection.corpus)
-
-
-def _flip_lines(found: _Flips, args: argparse.Namespace) -> Iterable[str]:
-    width = _width()
-    for d, worse in found.by_difference:
-        lost = f"lost more than {args.flip_threshold:g}" if args.flip_threshold else "got worse"
-        shown = "" if len(worse) <= args.flips else f"; the worst {args.flips}"
-        heading = f"{len(worse)} of {d.wins + d.ties + d.losses} queries {lost}{shown}"
-        yield f"\n{d.measure}, {d.baseline} -> {d.system}: {heading}\n"
-        for flip in worse[: args.flips]:
-            line = f"{flip.qid}  {flip.before:.4f} -> {flip.after:.4f}  {found.query(flip.qid)}"
-            yield _cut(line.rstrip(), width) + "\n"
-            longest = max((len(move.docid) for move in flip.moves), default=0)
-            for move in flip.moves:
-                ranks = f"{_rank(move.before):>5} -> {_rank(move.after):<5}"
-                line = f"  grade {move.grade:>2}  {ranks}  {move.docid.ljust(longest)}"
-                room = width - len(line) - 2
-                snippet = found.snippet(move.docid, characters=room) if room >= 10 else ""
-                yield f"{line}  {snippet}".rstrip() + "\n"
-            yield from _unjudged_line(flip)
-
-
-def _unjudged_line(flip: Flip) -> Iterable[str]:
-    if flip.unjudged_before != flip.unjudged_after:
-        within = f"the first {flip.depth}" if flip.depth is not None else "the list"
-        yield f"  without judgement in {within}: {flip.unjudged_before} -> {flip.unjudged_after}\n"
-
-
-def _rank(rank: int | None) -> str:
-    return "-" if rank is None else str(rank)
-
-
-# Formats
-
-
-def _as_table(comparison: Comparison, found: _Flips, args: argparse.Namespace) -> str:
+def _as_table(comparison: Comparison, found: Flips, args: argparse.Namespace) -> str:
     number = {name: i for i, name in enumerate(comparison.evaluations, start=1)}
 
     def label(d: Difference) -> str:
@@ -174,8 +93,7 @@ def _as_table(comparison: Comparison, found: _Flips, args: argparse.Namespace) -
         block = _main_table(measure, differences, means, label, args)
         block += "".join(_verdict_lines(d, label(d), args) for d in differences)
         blocks.append(block + "\n" + _other_tests(differences, label, args))
-    flipped = "".join(_flip_lines(found, args))
-    return "\n".join(blocks) + "\n" + _how(comparison, args) + flipped
+    return "\n".join(blocks) + "\n" + _how(comparison, args) + "".join(_flips.lines(found, args))
 
 
 def _main_table(
@@ -204,10 +122,10 @@ def _main_table(
 
 
 def _verdict_lines(d: Difference, label: str, args: argparse.Namespace) -> str:
-    room = _width() - len(d.verdict) - 2
+    room = _flips.columns(args) - len(d.verdict) - 2
     if sys.stdout.isatty() and len(label) > room:  # as the table cuts it
         label = "…" + label[1 - room :]
-    power = [] if args.all_pairs else textwrap.wrap(d.power_in_words, _width() - 2)
+    power = [] if args.all_pairs else textwrap.wrap(d.power_in_words, _flips.columns(args) - 2)
     return f"{label}: {d.verdict}\n" + "".join(f"  {line}\n" for line in power)
 
 
@@ -263,18 +181,18 @@ def _paper_table(comparison: Comparison, args: argparse.Namespace) -> tuple[list
     return heads, rows, bold
 
 
-def _as_markdown(comparison: Comparison, found: _Flips, args: argparse.Namespace) -> str:
+def _as_markdown(comparison: Comparison, found: Flips, args: argparse.Namespace) -> str:
     heads, rows, bold = _paper_table(comparison, args)
     return _runs.markdown(heads, rows, left=3 if args.all_pairs else 2, bold=bold)
 
 
-def _as_latex(comparison: Comparison, found: _Flips, args: argparse.Namespace) -> str:
+def _as_latex(comparison: Comparison, found: Flips, args: argparse.Namespace) -> str:
     heads, rows, bold = _paper_table(comparison, args)
     note = f"{len(comparison.topics)} topics; bold: significant at the 5 % level\n{_how(comparison, args)}"
     return _runs.latex(heads, rows, left=3 if args.all_pairs else 2, bold=bold, note=note)
 
 
-def _as_json(comparison: Comparison, found: _Flips, args: argparse.Namespace) -> str:
+def _as_json(comparison: Comparison, found: Flips, args: argparse.Namespace) -> str:
     judged = {"qrels": args.qrels} if args.qrels else {"collection": args.collection, "split": args.split or "test"}
     whole = {
         **judged,
@@ -288,25 +206,11 @@ def _as_json(comparison: Comparison, found: _Flips, args: argparse.Namespace) ->
         "differences": [_record(d) for d in comparison.differences],
     }
     if args.flips is not None:
-        whole["flip_threshold"] = args.flip_threshold
-        whole["flips"] = [
-            {"measure": d.measure, "baseline": d.baseline, "system": d.system, **_flip_record(flip, found)}
-            for d, worse in found.by_difference
-            for flip in worse
-        ]
+        whole |= {"flip_threshold": args.flip_threshold, "flips": _flips.records(found)}
     return _runs.json_text(whole)
 
 
-def _flip_record(flip: Flip, found: _Flips) -> dict[str, Any]:
-    def moved(move: Move) -> dict[str, Any]:
-        known = {} if found.corpus is None else {"snippet": found.snippet(move.docid, characters=100)}
-        return {**asdict(move), **known}
-
-    text = {} if found.queries is None else {"text": found.query(flip.qid)}
-    return {**asdict(flip), "drop": flip.drop, **text, "moves": [moved(move) for move in flip.moves]}
-
-
-def _as_csv(comparison: Comparison, found: _Flips, args: argparse.Namespace) -> str:
+def _as_csv(comparison: Comparison, found: Flips, args: argparse.Namespace) -> str:
     records = [_record(d) for d in comparison.differences]
     return _runs.csv_text(list(records[0]), [["" if v is None else v for v in one.values()] for one in records])
 
@@ -342,17 +246,3 @@ def _interval(d: Difference) -> str:
 
 def _p(p: float) -> str:
     return f"{p:.4f}" if p >= 0.00005 else "<.0001"
-
-
-def _one_line(text: str) -> str:
-    """The text without line breaks and without the control characters that a terminal would obey."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
-def _cut(text: str, characters: int) -> str:
-    return text if len(text) <= characters else text[: characters - 1].rstrip() + "…"
-
-
-def _width() -> int:
-    """Columns of the terminal; 80 where the text goes elsewhere."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
