@@ -104,7 +104,7 @@ def _run_format(path: str | Path) -> str:
     if looks := _json_format(line, trec_fields=6, second="Q0"):
         return looks
     fields = [field.strip(BLANKS) for field in line.split("\t")]
-    if len(fields) == 3 and all(fields):
+    if len(fields) == 3 and all(fields) and fields[1] != "Q0":  # that would be a TREC line cut short
         return "msmarco" if INTEGER.fullmatch(fields[2]) else "tsv" if number_in(fields[2]) is not None else "trec"
     return "trec"
 
