@@ -9,7 +9,7 @@ nDCG@10 is 0.6777 with exact lengths and 0.6789, Lucene's published figure, with
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from rankrl.errors import DataError
 
 from ._analysis import NAME, english_analyzer
 from ._progress import tracked
+from ._threads import mapped
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,13 +54,13 @@ class Bm25s:
             "stemmer": f"PyStemmer {metadata.version('PyStemmer')}",
         }
 
-    def best(self, text: str, k: int) -> list[tuple[str, float]]:
-        """(docid, score) of the k best documents, best first; equal scores by docid descending; fewer where fewer match."""
+    def search(self, texts: Sequence[str], k: int, threads: int) -> list[list[tuple[str, float]]]:
+        """(docid, score) of each text's k best documents, best first; equal scores by docid descending."""
+        return mapped(lambda text: self._search(text, k), texts, threads)
+
+    def _search(self, text: str, k: int) -> list[tuple[str, float]]:
         scores_D = self.scores(text)
         return [(self._docids[i], float(scores_D[i])) for i in _best(scores_D, self._docid_order, k)]
-
-    def close_thread(self) -> None:
-        """Nothing to do for a thread that has searched."""
 
     def scores(self, text: str) -> np.ndarray[Any, Any]:
         """The score of every document for a query text: float32, shape (D,), in the order the documents were given."""

@@ -26,8 +26,14 @@ JAVA = 21
 """The Java release that the classes of Pyserini 1.6 are compiled for."""
 
 _HEAP = re.compile(r"[1-9]\d*[kKmMgG]")
-_lock = threading.Lock()
+_starting = threading.Lock()
 _process: int | None = None
+
+calls = threading.RLock()
+"""Held while Java is called. The bridge (pyjnius 1.9) keeps the object that a method is called on in the method, which all
+objects of a class share: two threads that call a method of two objects may both call it on one. Threads that call a method
+of the same object may do so together, under one holder of this lock.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +146,7 @@ def start(heap: str = "2g") -> None:
     global _process
     if not _HEAP.fullmatch(heap):
         raise ConfigError(f"heap is {heap!r}; it must be a number and a unit, such as 512m or 4g")
-    with _lock:
+    with _starting:
         if _process is None:
             _start(heap)
             _process = os.getpid()

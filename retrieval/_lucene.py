@@ -12,8 +12,8 @@ Deviations from `LuceneSearcher.search` and `batch_search` of Pyserini 1.6:
 from __future__ import annotations
 
 import tempfile
-import threading
-from collections.abc import Mapping
+import weakref
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from rankrl.errors import ConfigError, DataError
 
 from . import _jvm
 from ._lucene_index import ANALYZER, built, opened, prebuilt_folder
+from ._threads import mapped
 
 if TYPE_CHECKING:
     from .collections import Document
@@ -89,11 +90,14 @@ class Lucene:
             self._temporary = tempfile.TemporaryDirectory(prefix="rankrl-index-")
             folder = Path(self._temporary.name) / "index"
             self._index = {"folder": None, **_content(built(documents, folder, threads))}
-        self._open(folder)
-        self._expand = None if rm3 is None else self._expander(rm3, parser)
+        with _jvm.calls:
+            self._open(folder)
+            self._expand = None if rm3 is None else self._expander(rm3, parser)
 
     def _open(self, folder: Path) -> None:
         reader = opened(folder)
+        # a deleted index keeps its disk space while it is open; at the end of the process everything is closed anyway
+        weakref.finalize(self, _close, reader).atexit = False
         self._searcher = _jvm.java_class("org.apache.lucene.search.IndexSearcher")(reader)
         self._searcher.setMaxClauseCount(_MAX_CLAUSES)
         self._searcher.setSimilarity(
@@ -118,8 +122,12 @@ class Lucene:
             "index": self._index,
         }
 
-    def best(self, text: str, k: int) -> list[tuple[str, float]]:
-        """(docid, score) of the k best documents, best first; equal scores by docid descending; fewer where fewer match."""
+    def search(self, texts: Sequence[str], k: int, threads: int) -> list[list[tuple[str, float]]]:
+        """(docid, score) of each text's k best documents, best first; equal scores by docid descending."""
+        with _jvm.calls:
+            return mapped(lambda text: self._best(text, k), texts, threads, at_end=_jvm.detach)
+
+    def _best(self, text: str, k: int) -> list[tuple[str, float]]:
         if self._size == 0:
             return []
         query = self._generator.buildQuery(_CONTENTS, self._analyzer, _encodable(text))
@@ -134,16 +142,12 @@ class Lucene:
         found.sort(key=lambda hit: -hit[1])  # … and, which keeps that order, by score
         return found[:k]
 
-    def close_thread(self) -> None:
-        """What every thread but the main one calls when it has searched."""
-        if threading.current_thread() is not threading.main_thread():
-            _jvm.detach()
-
     def _hits(self, query: Any, text: str, depth: int) -> tuple[list[str], list[float]]:
         """The docids and scores of at most `depth` documents, best first."""
         try:
-            found = self._scored.fromTopDocs(self._searcher.search(query, depth), self._searcher)
-            if self._expand is not None and len(found.scores):
+            if self._expand is None:
+                found = self._scored.fromTopDocs(self._searcher.search(query, depth), self._searcher)
+            else:
                 found = self._expand(query, text, depth)
         except Exception as error:
             raise DataError(f"Lucene cannot search for {text[:60]!r}: {_jvm.first_line(error)}") from error
@@ -172,14 +176,21 @@ class Lucene:
         def expanded(query: Any, text: str, depth: int) -> Any:
             # as SimpleSearcher does it, so the documents that are read are the same ones
             top = self._searcher.search(query, min(first, self._size), by_docid, True)
+            read = self._scored.fromTopDocs(top, self._searcher)
+            if not read.scores:
+                return read
             arguments = arguments_class()
             arguments.hits = depth
             text = _encodable(text)
             terms = analysis.analyze(self._analyzer, text)
             context = context_class(self._searcher, None, query, None, text, terms, None, arguments)
-            return expand.rerank(self._scored.fromTopDocs(top, self._searcher), context)
+            return expand.rerank(read, context)
 
         return expanded
+
+
+def _close(reader: Any) -> None:
+    reader.close()
 
 
 def _content(description: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ ANALYZER = "anserini-english-porter"
 
 _DESCRIPTION = "rankrl.json"
 _FORMAT = 1
-_BUFFER_MIB = 256  # Anserini's own default, 4 GiB, is more than the whole heap
+_BUFFER_MIB = 256
 _POLL_S = 0.1
 
 
@@ -153,16 +153,9 @@ def _written(documents: Mapping[str, Document], folder: Path, threads: int) -> s
 
 def _indexed(written: Path, folder: Path, threads: int, *, total: int) -> dict[str, int]:
     """Run the indexer of Pyserini's jar over the written files; returns its counters."""
-    arguments = _jvm.java_class("io.anserini.index.IndexCollection$Args")()
-    arguments.collectionClass = "JsonCollection"
-    arguments.generatorClass = "DefaultLuceneDocumentGenerator"
-    arguments.input, arguments.index = str(written), str(folder)
-    arguments.threads, arguments.memoryBuffer = threads, _BUFFER_MIB
-    arguments.storeDocvectors = True
-    arguments.optimize = True  # one segment: the same sums in the same order, however many threads there were
-    arguments.quiet = True
-    indexer = _jvm.java_class("io.anserini.index.IndexCollection")(arguments)
-    counters = indexer.getCounters()
+    with _jvm.calls:
+        indexer = _indexer(written, folder, threads)
+        counters = indexer.getCounters()
     failures: list[BaseException] = []
 
     def work() -> None:
@@ -179,8 +172,35 @@ def _indexed(written: Path, folder: Path, threads: int, *, total: int) -> dict[s
     for _ in tracked(_until_done(thread, counters, total), "indexing", total=total):
         pass
     if failures:
-        raise DataError(f"Lucene could not index the documents: {_jvm.first_line(failures[0])}") from failures[0]
-    return {name: int(getattr(counters, name).get()) for name in ("indexed", "empty")}
+        raise DataError(
+            f"Lucene could not index the documents: {_jvm.first_line(failures[0])}; if Java had too little memory, give it "
+            "more with the option heap"
+        ) from failures[0]
+    return {"indexed": _count(counters.indexed), "empty": _count(counters.empty)}
+
+
+def _count(counter: Any) -> int:
+    """The number that a Java counter stands at."""
+    with _jvm.calls:
+        return int(counter.get())
+
+
+def _indexer(written: Path, folder: Path, threads: int) -> Any:
+    arguments = _jvm.java_class("io.anserini.index.IndexCollection$Args")()
+    arguments.collectionClass = "JsonCollection"
+    arguments.generatorClass = "DefaultLuceneDocumentGenerator"
+    arguments.input, arguments.index = str(written), str(folder)
+    arguments.threads, arguments.memoryBuffer = threads, _buffer_mib()
+    arguments.storeDocvectors = True
+    arguments.optimize = True  # one segment: the same sums in the same order, however many threads there were
+    arguments.quiet = True
+    return _jvm.java_class("io.anserini.index.IndexCollection")(arguments)
+
+
+def _buffer_mib() -> int:
+    """What Lucene keeps in memory before it writes. Anserini's own default is 4 GiB, which may be more than the whole heap."""
+    heap_mib = int(_jvm.java_class("java.lang.Runtime").getRuntime().maxMemory()) >> 20
+    return max(1, min(_BUFFER_MIB, heap_mib // 8))
 
 
 def _until_done(thread: threading.Thread, counters: Any, total: int) -> Iterator[None]:
@@ -188,7 +208,7 @@ def _until_done(thread: threading.Thread, counters: Any, total: int) -> Iterator
     seen = 0
     while thread.is_alive():
         thread.join(_POLL_S)
-        now = min(total, int(counters.indexed.get()))
+        now = min(total, _count(counters.indexed))
         for _ in range(now - seen):
             yield
         seen = max(seen, now)
@@ -235,11 +255,12 @@ def _downloaded(name: str) -> str:
 
 
 def _document_count(folder: Path) -> int:
-    reader = opened(folder)
-    try:
-        return int(reader.numDocs())
-    finally:
-        reader.close()
+    with _jvm.calls:
+        reader = opened(folder)
+        try:
+            return int(reader.numDocs())
+        finally:
+            reader.close()
 
 
 def _raw_parser(name: str) -> str | None:

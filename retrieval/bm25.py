@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -48,8 +47,7 @@ class Searcher(Protocol):
 
     @property
     def provenance(self) -> dict[str, Any]: ...
-    def best(self, text: str, k: int) -> list[tuple[str, float]]: ...
-    def close_thread(self) -> None: ...
+    def search(self, texts: Sequence[str], k: int, threads: int) -> list[list[tuple[str, float]]]: ...
 
 
 class BM25:
@@ -147,7 +145,7 @@ class BM25:
         """
         if k < 1:
             raise ConfigError(f"k is {k}; it must be at least 1")
-        found = _in_threads(lambda query: self._searcher.best(query.text, k), queries, self._threads, self._searcher)
+        found = self._searcher.search([query.text for query in queries], k, self._threads)
         return [self._listing(query, hits) for query, hits in zip(queries, found, strict=True)]
 
     def _listing(self, query: Query, hits: Sequence[tuple[str, float]]) -> CandidateList:
@@ -196,24 +194,3 @@ def _by_docid(documents: Iterable[Document]) -> dict[str, Document]:
 
 def _cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _in_threads(
-    best: Callable[[Query], list[tuple[str, float]]], queries: Sequence[Query], threads: int, searcher: Searcher
-) -> list[list[tuple[str, float]]]:
-    """`best` of each query, in order, worked out by at most that many threads."""
-    threads = min(threads, len(queries))
-    if threads < 2:
-        return [best(query) for query in queries]
-
-    def part(first: int) -> list[list[tuple[str, float]]]:
-        try:
-            return [best(query) for query in queries[first::threads]]
-        finally:
-            searcher.close_thread()
-
-    found: list[list[tuple[str, float]]] = [[] for _ in queries]
-    with ThreadPoolExecutor(threads, thread_name_prefix="bm25") as pool:
-        for first, lists in enumerate(pool.map(part, range(threads))):
-            found[first::threads] = lists
-    return found

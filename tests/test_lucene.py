@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ir_measures
@@ -146,6 +148,32 @@ def test_threads_and_the_order_of_the_documents_change_nothing(scifact):
     one = lucene(few, threads=1).search(queries, 20)
     assert lucene(few, threads=4).search(queries, 20) == one
     assert lucene(few[::-1], threads=3).search(queries, 20) == one
+
+
+def test_two_searchers_in_two_threads_do_not_search_each_others_index():
+    """pyjnius keeps the object of a call in the method, which all objects of a class share."""
+    texts = [f"same word{i}" for i in range(300)]
+    sides = [lucene([Document(f"{side}{i}", "", text) for i, text in enumerate(texts)], threads=2) for side in "ab"]
+    queries = [Query(str(i), f"same word{i}") for i in range(300)]
+
+    def wrong(side: int) -> int:
+        lists = [found for _ in range(3) for found in sides[side].search(queries, 1)]
+        return sum(found.docids != (f"{'ab'[side]}{found.query.qid}",) for found in lists)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(wrong, (0, 1))) == [0, 0]
+
+
+def test_a_closed_index_is_its_own():
+    """The index of a searcher that is gone is closed, and no other."""
+    kept, gone = lucene(documents("whale")), lucene(documents("ship"))
+    assert searched(gone, "ship") == ["d0"]
+    reader = gone._searcher._reader
+    del gone
+    gc.collect()
+    assert searched(kept, "whale") == ["d0"]
+    with pytest.raises(Exception, match="AlreadyClosedException"):
+        reader.storedFields()
 
 
 ODD_IDS = [
