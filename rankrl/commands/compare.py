@@ -1,4 +1,4 @@
-"""Compare runs topic by topic: difference, interval, three paired tests, power, and the queries that got worse.
+"""Compare runs topic by topic: intervals, paired tests, power, and the queries that got worse.
 
   rankrl compare runs/bm25.trec runs/rank_r1.trec --collection scifact --split test
   rankrl compare a.trec b.trec c.trec --qrels qrels.txt --metrics nDCG@10 AP --all-pairs --test t
@@ -9,8 +9,8 @@ bootstrap interval (10,000 resamples), two-sided p of Fisher's randomisation tes
 else 100,000 draws), the paired t-test and Wilcoxon's signed-rank test, the effect size (mean difference / standard
 deviation of the differences), and W/T/L, the topics on which the run is better / equal / worse. With several
 comparisons each test's p is adjusted by Holm for their number, within a measure. Power: the smallest true difference
-that so many topics show four times in five (t-test, 5 % level). A topic that a run misses counts as 0. The same seed
-gives the same bytes.
+that so many topics show four times in five (t-test, at 5 % divided by the number of comparisons). A topic that a run
+misses counts as 0. The same seed gives the same bytes.
 """
 
 from __future__ import annotations
