@@ -90,9 +90,144 @@ def test_a_bundled_collection_gives_the_judgements(files, capsys):
     assert "did you mean 'test'" in capsys.readouterr().err
 
 
+def rows_of(text):
+    return [line.split() for line in text.splitlines()]
+
+
+def test_one_row_per_run_and_the_best_value_bold_in_markdown(files, capsys):
+    arguments = ["evaluate", "one.trec", "two.trec", "--qrels", "q.txt", "--metrics", "RR", "P@1", "NumRet"]
+    assert main([*arguments, "--format", "markdown"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "| run |     RR |    P@1 | NumRet |",
+        "| --- | -----: | -----: | -----: |",
+        "| one | 0.5000 | 0.3333 |      4 |",
+        "| two | 0.5000 | 0.3333 |      4 |",  # equal values: none is best
+    ]
+    (files / "two.trec").write_text("1 Q0 a 1 2.0 t\n4 Q0 d 1 1.0 t\n")
+    assert main([*arguments, "--format", "markdown", "--intervals"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "| two | **0.6667 [0.0000, 1.0000]** | **0.6667 [0.0000, 1.0000]** |      2 |"
+
+
+def test_latex_is_a_tabular_whose_special_characters_are_escaped(files, capsys):
+    (files / "a_b&c%.trec").write_text("1 Q0 a 1 2.0 t\n4 Q0 d 1 1.0 t\n2 Q0 b 1 1 t\n")
+    main(["evaluate", "one.trec", "a_b&c%.trec", "--qrels", "q.txt", "--metrics", "RR", "R@100", "--format", "latex"])
+    text = capsys.readouterr().out
+    body = [line for line in text.splitlines() if not line.startswith("%")]
+    assert body == [
+        r"\begin{tabular}{lrr}",
+        r"\toprule",
+        r"run & RR & R@100 \\",
+        r"\midrule",
+        r"one & 0.5000 & 0.6667 \\",
+        r"a\_b\&c\% & \textbf{1.0000} & \textbf{1.0000} \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    assert "3 topics" in text and "booktabs" in text
+
+
+def test_the_ceiling_is_what_a_perfect_order_of_the_candidates_gives(files, capsys):
+    arguments = ["evaluate", "one.trec", "--qrels", "q.txt", "--metrics", "RR", "R@100"]
+    assert main([*arguments, "--ceiling"]) == 0
+    rows = rows_of(capsys.readouterr().out)
+    assert rows[0] == ["run", "measure", "mean", "95%", "interval", "ceiling", "topics", "missing"]
+    assert [(row[1], row[2], row[5]) for row in rows[1:]] == [("RR", "0.5000", "0.6667"), ("R@100", "0.6667", "0.6667")]
+    main([*arguments, "--ceiling", "1", "--format", "json"])
+    assert json.loads(capsys.readouterr().out)["runs"]["one"]["measures"]["RR"]["ceiling_1"] == 0.5
+    main([*arguments, "--ceiling", "--format", "markdown"])
+    assert "| one, ceiling | 0.6667 |" in capsys.readouterr().out
+
+
+def test_ties_are_counted_bounded_and_explained(files, capsys):
+    (files / "tied.trec").write_text(
+        "1 Q0 a 1 1 t\n1 Q0 z 2 1 t\n2 Q0 b 1 1.0000000001 t\n2 Q0 c 2 1 t\n4 Q0 x 1 1 t\n4 Q0 y 1 1 t\n"
+    )
+    arguments = ["evaluate", "tied.trec", "--qrels", "q.txt", "--metrics", "RR", "--ties"]
+    assert main(arguments) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "RR 0.5000 [0.0000, 1.0000] 0.5000 0.6667 3 0" in text
+    assert "tied: in 2 of 3 topics documents have equal scores (4 documents, 2 pairs); in 1 of them" in text
+    assert (
+        "differ in grade (1 pairs)" in text and "in 1 topics some scores differ by less than single precision" in text
+    )
+    main([*arguments, "--format", "json"])
+    found = json.loads(capsys.readouterr().out)["runs"]["tied"]
+    assert found["ties"]["deciding_pairs"] == 1
+    assert found["measures"]["RR"]["ties_best"] == pytest.approx(2 / 3)
+    main([*arguments, "--format", "csv"])
+    (row,) = csv.DictReader(capsys.readouterr().out.splitlines())
+    assert (row["value"], row["ties_worst"]) == ("0.5", "0.5")
+    main(["evaluate", "one.trec", "--qrels", "q.txt", "--ties"])
+    assert "one: no two documents of a topic have the same score" in capsys.readouterr().out
+
+
+def test_a_relevance_level_changes_the_measures_that_take_one(files, capsys):
+    (files / "graded.txt").write_text("1 0 a 2\n1 0 z 1\n2 0 z 1\n")
+    main(["evaluate", "one.trec", "--qrels", "graded.txt", "-l", "2", "--metrics", "RR", "nDCG@10", "P(rel=1)@1"])
+    printed = capsys.readouterr()
+    assert [(row[1], row[2]) for row in rows_of(printed.out)[1:]] == [
+        ("RR(rel=2)", "0.5000"), ("nDCG@10", "1.0000"), ("P@1", "1.0000"),
+    ]  # fmt: skip
+    assert "-l 2: 1 topics have no document of that grade" in printed.err
+
+
+def test_runs_of_other_formats_are_read_and_what_was_guessed_is_said(files, capsys):
+    (files / "rows.jsonl").write_text('{"qid": 1, "docids": ["a", "z"]}\n{"qid": "2", "docids": ["b"]}\n')
+    (files / "ms.tsv").write_text("1\tz\t1\n1\ta\t2\n")
+    assert main(["evaluate", "rows.jsonl", "ms.tsv", "--qrels", "q.txt", "--metrics", "RR"]) == 0
+    printed = capsys.readouterr()
+    assert [(row[0], row[2]) for row in rows_of(printed.out)[1:]] == [("rows", "0.6667"), ("ms", "0.1667")]
+    assert "ms: read as msmarco (qid, docid, rank, 1 is best); --run-format says otherwise" in printed.err
+    assert "rows: read as" not in printed.err
+    main(["evaluate", "ms.tsv", "--qrels", "q.txt", "--metrics", "RR", "--run-format", "tsv"])
+    printed = capsys.readouterr()
+    assert rows_of(printed.out)[1][2] == "0.3333" and "read as" not in printed.err
+    (files / "qrels.jsonl").write_text('{"qid": "1", "docid": "a", "grade": 1}\n')
+    assert main(["evaluate", "one.trec", "--qrels", "qrels.jsonl", "--metrics", "RR"]) == 0
+
+
+def test_odd_files_are_read_and_what_is_odd_is_counted(files, capsys):
+    (files / "odd.trec").write_text("1 Q0 a 2 2 t\n1 Q0 z 1 1 t\n2 Q0 b 1 1 t\n1 Q0 y 3 0 t\n")
+    main(["evaluate", "odd.trec", "--qrels", "q.txt", "--metrics", "RR", "--format", "json"])
+    printed = capsys.readouterr()
+    assert "odd: in 1 of 2 topics the rank column contradicts the scores; the scores decide" in printed.err
+    assert "(first: odd.trec:1: 'a' has rank 2 and score 2, but 'z' has rank 1 and score 1)" in printed.err
+    assert "odd: 1 topics come back after others; their results were joined" in printed.err
+    read = json.loads(printed.out)["runs"]["odd"]["read"]
+    assert (read["format"], read["contradicting"], read["returning"], read["topics"]) == ("trec", 1, 1, 2)
+
+
+def test_documents_that_the_collection_excludes_are_removed_before_scoring(files, capsys):
+    folder = files / "beir"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_text(
+        "".join(f'{{"_id": "{d}", "title": "", "text": "x"}}\n' for d in ("q1", "a", "b"))
+    )
+    (folder / "queries.jsonl").write_text('{"_id": "q1", "text": "x"}\n')
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\ta\t1\n")
+    (files / "self.trec").write_text("q1 Q0 q1 1 3 t\nq1 Q0 a 2 2 t\nq1 Q0 b 3 1 t\n")
+    arguments = ["evaluate", "self.trec", "--collection", str(folder), "--metrics", "RR", "NumRet"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr()
+    assert [row[2] for row in rows_of(printed.out)[1:]] == ["1.0000", "2"]
+    assert "self: 1 documents in 1 topics are excluded by the collection and were removed" in printed.err
+    assert main([*arguments, "--keep-excluded"]) == 0
+    printed = capsys.readouterr()
+    assert [row[2] for row in rows_of(printed.out)[1:]] == ["0.5000", "3"] and "excluded" not in printed.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (
+            ["one.trec", "--qrels", "q.txt", "--per-query", "--format", "markdown"],
+            "--per-query is written in the formats",
+        ),
+        (["one.trec", "--qrels", "q.txt", "--ceiling", "-3"], "--ceiling takes a number of documents from 1, got -3"),
+        (["one.trec", "--qrels", "q.txt", "-l", "0"], "a relevance level must be a whole number from 1, got 0"),
+        (["one.trec", "--qrels", "q.txt", "--run-format", "jsonl"], "one.trec:1: not JSON"),
+        (["one.trec", "--collection", "scifact", "--qrels-format", "trec"], "--qrels-format belongs to --qrels"),
         (["nope.trec", "--qrels", "q.txt"], "run not found: nope.trec"),
         (["one.trec", "--qrels", "nope"], "qrels not found: nope"),
         (["nan.trec", "--qrels", "q.txt"], "nan.trec:1: the score of document 'a' is nan"),

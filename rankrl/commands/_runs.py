@@ -33,7 +33,7 @@ __all__ = [
     "json_text",
     "latex",
     "markdown",
-    "named_runs",
+    "names",
     "read_runs",
     "remarks",
     "run_files",
@@ -165,13 +165,6 @@ def names(paths: Sequence[str]) -> dict[str, str]:
         raise ConfigError(f"the run {twice[0]} is given twice")
     short = [_without_endings(path) for path in paths]
     return dict(zip(short if len(set(short)) == len(short) else paths, paths, strict=True))
-
-
-def named_runs(paths: Sequence[str]) -> dict[str, Run]:
-    """Name -> run of the files, named by `names`."""
-    from rankrl.runs import read_run
-
-    return {name: read_run(path) for name, path in names(paths).items()}
 
 
 def _without_endings(path: str) -> str:

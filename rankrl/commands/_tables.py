@@ -14,7 +14,7 @@ FORMATS = ("table", "markdown", "latex", "json", "csv")
 Cell = tuple[int, int]
 """(row, column) of a cell, both from 0; the heads are not counted."""
 
-_MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\|*_`<>[]"} | {"\n": " "})
+_MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\|*_`<>"} | {"\n": " "})
 _LATEX = str.maketrans(
     {c: f"\\{c}" for c in "&%$#_{}"}
     | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "\n": " "}

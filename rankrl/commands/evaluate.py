@@ -90,9 +90,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.per_query and args.format in ("markdown", "latex"):
         raise ConfigError(f"--per-query is written in the formats table, json and csv, not in {args.format}")
-    measures = [str(m) for m in parse_measures(args.metrics or DEFAULT_MEASURES)]
-    if args.relevance_level is not None:
-        measures = at_level(measures, args.relevance_level)
+    asked = args.metrics or DEFAULT_MEASURES
+    level = args.relevance_level
+    measures = [str(m) for m in parse_measures(asked)] if level is None else at_level(asked, level)
     orders = _orders(args)
     qrels = _runs.chosen_qrels(args)
     scored = []
