@@ -388,3 +388,37 @@ def test_the_facts_of_a_derived_split_name_every_file_that_decides_it():
 def test_judged_documents_that_the_corpus_lacks_are_counted(folder):
     (folder / "qrels" / "test.tsv").write_text("q1\td1\t1\nq1\td9\t1\nq3\td9\t0\n")
     assert load_collection(folder).facts("test")["judged_outside"] == 1
+
+
+@pytest.fixture
+def on_disk(monkeypatch):
+    """Every uncompressed corpus counts as large."""
+    monkeypatch.setattr("retrieval.collections._beir.LARGE_BYTES", 0)
+
+
+def test_a_large_corpus_stays_on_disk_and_is_the_same(folder, on_disk, monkeypatch):
+    collection = load_collection(folder)
+    assert not isinstance(collection.corpus, dict)
+    expected = [
+        Document("d1", "Faust", "A tragedy."),
+        Document("d2", "", "Nothing else."),
+        Document("d3", "", "No title at all."),
+    ]
+    assert list(collection.documents()) == list(load_collection(folder).documents()) == expected
+    assert list(collection.corpus.items()) == [(document.docid, document) for document in expected]
+    assert len(collection.corpus) == len(collection.corpus.values()) == 3
+    assert [collection.corpus[docid] for docid in ("d3", "d1")] == [expected[2], expected[0]]
+    assert "d4" not in collection.corpus and collection.corpus.get("d4") is None
+    assert collection.facts("test")["documents"] == 3
+
+
+def test_docids_that_share_a_hash_are_told_apart(folder, on_disk, monkeypatch):
+    monkeypatch.setattr("retrieval.collections._stored._hash", lambda docid: 7)
+    corpus = load_collection(folder).corpus
+    assert [corpus[docid].docid for docid in ("d1", "d2", "d3")] == ["d1", "d2", "d3"]
+    assert "d4" not in corpus
+    (folder / "corpus.jsonl").write_text(lines([*CORPUS, CORPUS[1]]))
+    with pytest.raises(DataError, match=r"corpus\.jsonl:4: document 'd2' appears twice"):
+        _ = load_collection(folder).corpus
+    with pytest.raises(DataError, match=r"corpus\.jsonl:4: document 'd2' appears twice"):
+        next(load_collection(folder).documents())

@@ -67,8 +67,15 @@ class BeirFolder:
         return bool(said == "remove")
 
     def documents(self) -> Iterator[Document]:
-        """The documents, in the order of the file, refused at the first docid that comes again."""
+        """The documents, in the order of the file, refused at the first docid that comes again.
+
+        Of a large file the docids are not held either: it is read twice, and a docid that repeats is refused before the first
+        document is given.
+        """
         path = required(self.folder, "corpus.jsonl")
+        if _is_large(path):
+            yield from self.corpus().values()
+            return
         seen: set[str] = set()
         for where, row in rows(path, what="corpus"):
             document = document_of(where, row)
@@ -82,7 +89,7 @@ class BeirFolder:
     def corpus(self) -> Mapping[str, Document]:
         """docid -> Document; on disk where the file is large and not compressed."""
         path = required(self.folder, "corpus.jsonl")
-        if path.suffix not in _COMPRESSED[1:] and path.stat().st_size >= LARGE_BYTES:
+        if _is_large(path):
             return StoredCorpus(path, lambda line, where: document_of(where, parsed(line, where)))
         return {document.docid: document for document in self.documents()}
 
@@ -151,6 +158,10 @@ class BeirFolder:
         if path not in self._digests:
             self._digests[path] = content_sha256(path)
         return self._digests[path]
+
+
+def _is_large(path: Path) -> bool:
+    return path.suffix not in _COMPRESSED[1:] and path.stat().st_size >= LARGE_BYTES
 
 
 def document_of(where: str, row: Mapping[str, Any]) -> Document:
