@@ -332,6 +332,13 @@ def test_the_document_that_is_the_query_is_excluded_as_beir_does(folder):
     assert found.docids == ("d1",)
 
 
+def test_what_is_excluded_from_a_run_costs_no_look_at_the_corpus(folder):
+    collection = load_collection(folder)
+    assert collection.exclusions("test") == {}
+    (folder / "corpus.jsonl").write_text("garbage")
+    assert load_collection(folder).exclusions("test", in_corpus=False) == {q: frozenset({q}) for q in ("q1", "q3")}
+
+
 def test_equal_ids_that_mean_nothing_remove_nothing(folder):
     """Cranfield numbers its queries and its documents from 1: there document 40 is relevant to query 40."""
     (folder / "corpus.jsonl").write_text(lines([*CORPUS, {"_id": "q1", "text": "x"}, {"_id": "q3", "text": "y"}]))

@@ -159,6 +159,149 @@ class Collection:
         return [query for qid, query in queries.items() if qid in judged]
 
     @cached_property
+    def _exclusions(self) -> dict[tuple[str | None, bool], dict[str, frozenset[str]]]:
+        return {}
+
+    def exclusions(self, split: str | None = None, *, in_corpus: bool = True) -> Mapping[str, frozenset[str]]:
+        """qid -> the documents that must not be returned for it, for the topics of a split that have any; None: of all.
+
+        They are what the source excludes (BRIGHT's `excluded_ids`) and, in BEIR's layouts, the document whose id is the
+        query's, where there is one: that is the query itself (ArguAna, Quora). `search_without` removes them before the
+        cut. in_corpus: False names that id for every topic, without a look at the corpus: the same for a run over it.
+
+        Deviation from BEIR: where a topic's own id is judged relevant to it in any split, queries and documents are merely
+        both numbered from 1 (Cranfield), and no document is removed for its id; `facts` counts both.
+
+        Raises:
+            ConfigError, DataError: as `queries` and `corpus`.
+        """
+        key = split, in_corpus
+        if key not in self._exclusions:
+            qids = [query.qid for query in self.queries(split)]
+            given = self.source.excluded(None if split is None else self._whole(split))
+            removed = self.source.identical_ids and not self._numbered_alike
+            same = set() if not removed else set(self._identical(qids) if in_corpus else qids)
+            found = {qid: given.get(qid, frozenset()) | ({qid} if qid in same else set()) for qid in qids}
+            self._exclusions[key] = {qid: frozenset(docids) for qid, docids in found.items() if docids}
+        return self._exclusions[key]
+
+    def _identical(self, qids: Iterable[str]) -> list[str]:
+        return [qid for qid in qids if qid in self.corpus]
+
+    @cached_property
+    def _numbered_alike(self) -> bool:
+        """True when some topic's own id is judged relevant to it: then equal ids mean nothing."""
+        splits = self.source.splits
+        return any(judged.get(qid, 0) > 0 for split in splits for qid, judged in self.qrels(split).items())
+
+    def stored_run(self, split: str | None) -> Run | None: ...
+    def facts(self, splits: Iterable[str]) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A collection; its parts are read when they are first needed, and once.
+
+    name: what it is called in messages and records.
+    """
+
+    name: str
+    source: Source
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the files.
+
+        Raises:
+            DataError: the collection is not a folder.
+        """
+        if self.source.folder is None:
+            raise DataError(f"the collection {self.name} does not lie in a folder")
+        return self.source.folder
+
+    @cached_property
+    def provenance(self) -> Mapping[str, Any]:
+        """What the collection says about itself (source, licence, counts, SHA-256 of files); {} when it says nothing."""
+        return self.source.provenance
+
+    @cached_property
+    def corpus(self) -> Mapping[str, Document]:
+        """docid -> Document, in the order of the source.
+
+        Small corpora are held in memory; large ones are looked up where they lie (see `documents` for a pass over all).
+
+        Raises:
+            DataError: the corpus cannot be read (`file:line: …`), is empty or repeats a docid.
+        """
+        return self.source.corpus()
+
+    def documents(self) -> Iterator[Document]:
+        """The documents one after the other, in the order of the source, without holding them.
+
+        Raises:
+            DataError: as `corpus`; a docid that repeats is told at the end of the pass at the latest.
+        """
+        return iter(self.corpus.values()) if "corpus" in self.__dict__ else self.source.documents()
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have judgements, the derived ones last.
+
+        With a split `train`, each other split X also comes in two parts: `X-unseen`, the topics none of whose relevant
+        documents (grade > 0) is relevant to a topic of train, and `X-shared`, the others.
+        """
+        own = self.source.splits
+        others = [split for split in own if split != "train"] if "train" in own else []
+        derived = [f"{split}-{part}" for split in others for part in ("unseen", "shared")]
+        return (*own, *(split for split in derived if split not in own))
+
+    @cached_property
+    def _qrels(self) -> dict[str, Qrels]:
+        return {}
+
+    def qrels(self, split: str) -> Qrels:
+        """qid -> docid -> grade of the judged topics of a split.
+
+        Raises:
+            ConfigError: there is no such split.
+            DataError: the judgements cannot be read (`file:line: …`), or a derived split has no topic.
+        """
+        if split not in self.splits:
+            raise unknown_name(f"split of {self.name}", split, self.splits)
+        if split not in self._qrels:
+            self._qrels[split] = self.source.qrels(split) if split in self.source.splits else self._derived(split)
+        return self._qrels[split]
+
+    def _derived(self, split: str) -> Qrels:
+        whole, _, part = split.rpartition("-")
+        trained = {docid for judgments in self.qrels("train").values() for docid in relevant(judgments)}
+        wanted = part == "unseen"
+        found = {q: judged for q, judged in self.qrels(whole).items() if trained.isdisjoint(relevant(judged)) == wanted}
+        if not found:
+            raise DataError(f"the split {split!r} of {self.name} has no topic")
+        return found
+
+    def _whole(self, split: str) -> str:
+        """The split of the source that holds the topics of a split."""
+        return split if split in self.source.splits else split.rpartition("-")[0]
+
+    def queries(self, split: str | None = None) -> list[Query]:
+        """The judged queries of a split, in the order of the source; None: every query, judged or not.
+
+        Raises:
+            ConfigError, DataError: as `qrels`; or a judged topic has no text.
+        """
+        if split is None:
+            return list(self.source.queries(None).values())
+        judged = self.qrels(split)
+        queries = self.source.queries(self._whole(split))
+        if silent := [qid for qid in judged if qid not in queries]:
+            raise DataError(
+                f"{len(silent)} judged topics of the split {split!r} are not in the queries of {self.name}: {silent[:5]}"
+            )
+        return [query for qid, query in queries.items() if qid in judged]
+
+    @cached_property
     def _exclusions(self) -> dict[str | None, dict[str, frozenset[str]]]:
         return {}
 
