@@ -164,7 +164,8 @@ def compare(qrels: Path, run: Path, args: argparse.Namespace) -> None:
     threads = os.environ.get("OMP_NUM_THREADS", "unset")
     print(
         f"{args.topics:,} topics x {args.documents:,} documents, {run.stat().st_size / 1e6:.0f} MB, {args.rounds} rounds "
-        f"in turn, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, OMP_NUM_THREADS {threads}, Python {platform.python_version()}"
+        f"in turn, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, OMP_NUM_THREADS {threads}, "
+        f"Python {platform.python_version()}"
     )
     print(f"{'':28}  median    spread        ratio   peak    values against ours")
     for name, many in found.items():

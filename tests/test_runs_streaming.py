@@ -186,6 +186,8 @@ def test_a_pipe_is_read_once_and_whole(path):
     finally:
         feeder.join(10)
     assert found == parse_run(text.splitlines(), "a")
+    with pytest.raises(DataError, match="is a pipe, which cannot be read as ranx"):
+        read_run(path, "ranx")
 
 
 def test_a_line_longer_than_many_blocks_is_read(path):

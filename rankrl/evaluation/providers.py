@@ -25,6 +25,7 @@ _Values = Iterator[tuple[str, str, float]]
 _Provide = Callable[[Mapping[str, Mapping[str, int]], Mapping[str, Mapping[str, float]]], _Values]
 
 _UNJUDGED = {"none": 1.0}  # of an empty ranking, pytrec_eval counts the relevant documents as 0
+_SMALL_PROVIDERS = {"Accuracy", "Compat", "ERR"}
 _FIRST_K_ONLY = {"nDCG", "P", "RR", "R", "AP", "Success", "Judged", "ERR"}
 
 
@@ -93,8 +94,12 @@ def _kind(measure: Measure) -> _Kind:
         return _Kind("trec_eval", None, level)
     judged_only = bool(measure.params.get("judged_only"))
     cut = measure.NAME in _FIRST_K_ONLY and "cutoff" in measure.params and not judged_only
-    # ir_measures lets measures with and without gains of their own share one call, and then one of them is lost
-    apart = (str(measure.params.get("gains", "")), judged_only)
+    # ir_measures lets measures with and without gains of their own share one call, and then one of them is lost; and what
+    # a small provider cannot compute must not be blamed on the others
+    apart = (
+        str(measure.params.get("gains", "")) + (measure.NAME if measure.NAME in _SMALL_PROVIDERS else ""),
+        judged_only,
+    )
     return _Kind("ir_measures", measure.params["cutoff"] if cut else None, apart=apart)
 
 

@@ -58,6 +58,8 @@ def ranx_qrels(path: str | Path) -> dict[str, dict[str, int]]:
 
 def _topics(path: str | Path, what: str) -> Iterator[tuple[str, list[tuple[str, Any]], range]]:
     """(qid, (docid, number) pairs, numbers of the results in the file) of each topic."""
+    if Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir():
+        raise DataError(f"{path} is a pipe, which cannot be read as ranx; write it to a file first")
     with opened(path, what) as file:
         start = file.read(4)
     if _is_parquet(start):

@@ -99,3 +99,35 @@ def test_bug_pytrec_eval_ties_scores_that_differ_beyond_single_precision():
     assert theirs == pytest.approx(0.5)  # should it ever say 1.0, the detour in rankrl.evaluation can go
     assert ranked(scores) == ["a", "b", "c"]
     assert evaluate(qrels, run, ["nDCG@10", "RR"]).totals == {"nDCG@10": 1.0, "RR": 1.0}
+
+
+EVERY = [
+    "nDCG", "nDCG@1", "nDCG@10", "nDCG@100", "RR", "RR(rel=2)", "RR@10", "RR(rel=3)@5", "AP", "AP@10",
+    "AP(rel=2)@100", "P@1", "P@5", "P(rel=2)@50", "R@10", "R(rel=2)@100", "Success@1", "Success(rel=2)@5", "Judged@1",
+    "Judged@10", "Judged@1000", "Judged", "Bpref", "Bpref(rel=2)", "Rprec", "Rprec(rel=3)", "infAP", "IPrec@0.1",
+    "IPrec(rel=2)@0.5", "SetP", "SetR", "SetF", "SetF(beta=2.0)", "SetAP", "NumRet", "NumRet(rel=1)", "NumRet(rel=2)",
+    "NumRel", "NumQ", "Compat", "Compat(p=0.8)", "P(judged_only=True)@10", "RR(judged_only=True)",
+    "AP(judged_only=True)@5", "nDCG(judged_only=True)@10",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_every_measure_equals_ir_measures_to_the_last_digit_where_nothing_ties(seed):
+    """Batches, groups and rankings cut at a measure's k change nothing: each measure is asked alone over the whole run."""
+    rng = np.random.default_rng(seed)
+    docids = [f"d{i}" for i in range(300)]
+    qrels, run = {}, {}
+    for topic in range(300):
+        judged = rng.choice(docids, size=rng.integers(2, 40), replace=False)
+        qrels[str(topic)] = {
+            str(d): int(grade) for d, grade in zip(judged, [0, 1, *rng.integers(0, 4, 38)], strict=False)
+        }
+        if topic % 10:
+            found = rng.choice(docids, size=rng.integers(1, 200), replace=False)
+            run[str(topic)] = {str(d): float(score) for d, score in zip(found, rng.permutation(500), strict=False)}
+    evaluation = evaluate(qrels, run, EVERY, topics=list(qrels))
+    for name, ours in zip(EVERY, evaluation.measures, strict=True):
+        expected = {m.query_id: m.value for m in ir_measures.iter_calc([ir_measures.parse_measure(name)], qrels, run)}
+        if name in ("NumRel", "NumQ"):  # trec_eval -c counts them for missing topics too; ir_measures does not
+            expected |= {q: evaluation.values[ours][q] for q in evaluation.missing}
+        assert evaluation.values[ours] == expected, name
