@@ -53,7 +53,7 @@ def word(number: int) -> str:
 
 
 def written_corpus(folder: Path, docs: int, queries: int) -> Path:
-    """A file with the docids, texts and queries, the same for the same numbers."""
+    """A folder with the texts and the queries, a line each; the same bytes for the same numbers."""
     import numpy as np
 
     rng = np.random.default_rng([SEED, docs])
@@ -71,10 +71,17 @@ def written_corpus(folder: Path, docs: int, queries: int) -> Path:
     for _ in range(queries):
         tokens = texts[chooser.randrange(docs)].split()
         asked.append(" ".join(chooser.sample(tokens, min(len(tokens), chooser.randint(3, 6)))))
-    path = folder / f"corpus-{docs}.json"
-    whole = {"docids": [f"d{number}" for number in range(docs)], "texts": texts, "queries": asked}
-    path.write_text(json.dumps(whole), encoding="utf-8")
+    path = folder / f"corpus-{docs}"
+    path.mkdir(exist_ok=True)
+    (path / "texts").write_text("\n".join(texts) + "\n", encoding="utf-8")
+    (path / "queries").write_text("\n".join(asked) + "\n", encoding="utf-8")
     return path
+
+
+def read_corpus(path: Path) -> tuple[list[str], list[str], list[str]]:
+    """(docids, texts, queries)."""
+    texts, queries = ([line.rstrip("\n") for line in (path / name).open()] for name in ("texts", "queries"))
+    return [f"d{number}" for number in range(len(texts))], texts, queries
 
 
 def rankrl_engine(name: str) -> Engine:
@@ -210,8 +217,7 @@ def peak_mb() -> float:
 
 def worker(args: argparse.Namespace) -> None:
     """Measure one engine in this process and print what came out as JSON."""
-    corpus = json.loads(Path(args.corpus).read_text(encoding="utf-8"))
-    docids, texts, queries = corpus["docids"], corpus["texts"], corpus["queries"]
+    docids, texts, queries = read_corpus(Path(args.corpus))
     texts_mb = peak_mb()
     started_s = time.perf_counter()
     build, version = ENGINES[args.worker][1](args)
@@ -243,20 +249,20 @@ def exact_top10(path: Path) -> list[list[str]]:
     import numpy as np
     from scipy.sparse import csc_array
 
-    corpus = json.loads(path.read_text(encoding="utf-8"))
+    docids, texts, queries = read_corpus(path)
     term_of: dict[str, int] = {}
     rows: list[int] = []
     columns: list[int] = []
-    for row, text in enumerate(corpus["texts"]):
+    for row, text in enumerate(texts):
         for token in text.split():
             rows.append(row)
             columns.append(term_of.setdefault(token, len(term_of)))
-    size = len(corpus["texts"])
+    size = len(texts)
     counts = csc_array((np.ones(len(rows)), (rows, columns)), shape=(size, len(term_of)))
     lengths_D = np.bincount(rows, minlength=size)
     norms_D = K1 * (1 - B + B * lengths_D / lengths_D.mean())
     top = []
-    for query in corpus["queries"]:
+    for query in queries:
         scores_D = np.zeros(size)
         for term in (term_of[token] for token in query.split()):
             begin, end = counts.indptr[term], counts.indptr[term + 1]
@@ -264,7 +270,7 @@ def exact_top10(path: Path) -> list[list[str]]:
             idf = np.log(1 + (size - len(found) + 0.5) / (len(found) + 0.5))
             scores_D[found] += idf * frequencies / (frequencies + norms_D[found])
         best = np.argsort(-scores_D, kind="stable")[:10]
-        top.append([corpus["docids"][i] for i in best if scores_D[i] > 0])
+        top.append([docids[i] for i in best if scores_D[i] > 0])
     return top
 
 
