@@ -64,8 +64,10 @@ def built(documents: Mapping[str, Document], folder: Path, threads: int) -> dict
         (partial / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         try:
             os.replace(partial, folder)
-        except OSError:  # somebody else has built it meanwhile
-            return _checked(folder, documents)
+        except OSError:
+            if folder.is_dir() and any(folder.iterdir()):  # somebody else has built it meanwhile
+                return _checked(folder, documents)
+            raise
     return description
 
 
@@ -110,7 +112,8 @@ def _umask() -> int:
 
 
 def _made(documents: Mapping[str, Document], folder: Path, threads: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="rankrl-documents-") as written:
+    # beside the index, where there is room for it; the system's temporary folder may be small
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".documents.", suffix=".partial") as written:
         sha256 = _written(documents, Path(written), threads)
         counts = _indexed(Path(written), folder, threads, total=len(documents))
     (folder / "write.lock").unlink(missing_ok=True)
