@@ -11,7 +11,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -258,23 +258,26 @@ def _data(config: PolicyConfig, reranker: Reranker) -> tuple[list[dict[str, Any]
     if shown is not None and size > shown:
         raise ConfigError(f"listing_size is {size}, but {config.reranker} shows {shown} passages in a prompt at most")
     queries = {query.qid: query for query in collection.queries(config.split)}
-    run, made_by = _first_stage(config, collection, list(queries.values()))
-    pools = candidate_lists(collection, run, [queries[qid] for qid in trained], config.depth)
+    exclusions = collection.exclusions(config.split)
+    run, made_by = _first_stage(config, collection, list(queries.values()), exclusions)
+    pools = candidate_lists(collection, run, [queries[qid] for qid in trained], config.depth, exclusions=exclusions)
     relevant = {
         qid: [
             collection.corpus[docid].candidate()
             for docid, grade in qrels[qid].items()
-            if grade > 0 and docid in collection.corpus
+            if grade > 0 and docid in collection.corpus and docid not in exclusions.get(qid, ())
         ]
         for qid in trained
     }
     listings = training_listings(pools, qrels, relevant, size=size, seed=config.seed)
     held_out = None
     if kept:
-        kept_lists = candidate_lists(collection, run, [queries[qid] for qid in kept], config.held_out_depth)
+        kept_lists = candidate_lists(
+            collection, run, [queries[qid] for qid in kept], config.held_out_depth, exclusions=exclusions
+        )
         held_out = HeldOut(kept_lists, qrels, config.max_completion_length, config.per_device_eval_batch_size)
     facts = {
-        "collection": {"name": collection.name, "split": config.split, **collection.provenance},
+        "collection": {**collection.provenance, **collection.facts(config.split)},
         "first_stage": made_by,
         "topics": {"trained_on": len(trained), "held_out": kept},
         "prompts": len(listings),
@@ -282,17 +285,20 @@ def _data(config: PolicyConfig, reranker: Reranker) -> tuple[list[dict[str, Any]
     return rows_of(listings, qrels, reranker), held_out, facts
 
 
-def _first_stage(config: PolicyConfig, collection: Collection, queries: list[Query]) -> tuple[Run, Any]:
+def _first_stage(
+    config: PolicyConfig, collection: Collection, queries: list[Query], exclusions: Mapping[str, frozenset[str]]
+) -> tuple[Run, Any]:
     """(run, how it was made): the file given, or BM25."""
     from rankrl.runs import read_run
 
     if config.first_stage:
         return read_run(config.first_stage), config.first_stage
     from retrieval.bm25 import BM25
+    from retrieval.collections import search_without
 
     # without Java: the same candidates on every machine, and no second runtime beside the trainer's
     bm25 = BM25.from_collection(collection, engine="bm25s")
-    found = bm25.search(queries, config.depth)
+    found = search_without(bm25, queries, config.depth, exclusions)
     return {f.query.qid: {c.docid: c.score or 0.0 for c in f.candidates} for f in found}, bm25.provenance
 
 

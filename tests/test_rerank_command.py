@@ -75,6 +75,18 @@ def test_below_the_depth_first_stage_order_follows_with_scores_that_cannot_tie(f
     assert len(set(run["q1"].values())) == 8
 
 
+def test_a_document_that_is_the_query_itself_is_neither_reranked_nor_put_back(folder):
+    with (folder / "c" / "corpus.jsonl").open("a") as corpus:
+        corpus.write('\n{"_id": "q1", "title": "", "text": "faust faust faust who wrote faust"}')
+    with (folder / "bm25.trec").open("a") as run:
+        run.write("q1 Q0 q1 9 99 bm25\nq2 Q0 q1 9 0.5 bm25\n")
+    for depth in ("3", "100"):
+        assert rerank("--depth", depth) == 0
+        run = read_run("out/new.trec")
+        assert set(run["q1"]) == set(DOCUMENTS)
+        assert set(run["q2"]) == {*DOCUMENTS, "q1"}
+
+
 def test_every_call_is_explained(folder):
     assert rerank("--explain", "calls.jsonl", "--option", "k=1", "--max-new-tokens", "77") == 0
     calls = [json.loads(line) for line in (folder / "calls.jsonl").read_text().splitlines()]

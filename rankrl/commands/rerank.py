@@ -74,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
     first_stage = read_run(args.run)
     collection = load_collection(args.collection)
     queries = _chosen(collection.queries(args.split), first_stage, args)
-    listings = candidate_lists(collection, first_stage, queries, args.depth)
+    exclusions = collection.exclusions(args.split)
+    listings = candidate_lists(collection, first_stage, queries, args.depth, exclusions=exclusions)
     engine_options = {
         name: value
         for name in ("batch_size", "max_new_tokens", "temperature", "device", "dtype")
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     took_s = time.monotonic() - started_s
 
     orders = [ranking.docids(listing) for ranking, listing in zip(rankings, listings, strict=True)]
-    write_run(args.output, _with_tails(listings, orders, first_stage), tag=args.reranker)
+    write_run(args.output, _with_tails(listings, orders, first_stage, exclusions), tag=args.reranker)
     _describe(args, loaded, collection.facts(args.split), {**options, **engine_options}, len(listings), took_s)
     print(_account(loaded, f"{collection.name} ({args.split})", len(listings), took_s, args.output), file=sys.stderr)
     return 0
@@ -128,13 +129,20 @@ def _chosen(queries: Sequence[Query], first_stage: Run, args: argparse.Namespace
     return listed[: args.limit]
 
 
-def _with_tails(listings: Sequence[CandidateList], orders: Sequence[list[str]], first_stage: Run) -> Run:
-    """A run of the reranked documents, followed by those of the first stage that were not reranked."""
+def _with_tails(
+    listings: Sequence[CandidateList],
+    orders: Sequence[list[str]],
+    first_stage: Run,
+    exclusions: Mapping[str, frozenset[str]],
+) -> Run:
+    """A run of the reranked documents, followed by those of the first stage that were neither reranked nor excluded."""
     from rankrl.runs import ranked, strictly_decreasing
 
     reranked = {}
     for listing, docids in zip(listings, orders, strict=True):
-        below = ranked(first_stage[listing.query.qid])[len(docids) :]
+        unwanted = exclusions.get(listing.query.qid, frozenset())
+        kept = [docid for docid in ranked(first_stage[listing.query.qid]) if docid not in unwanted]
+        below = kept[len(docids) :]
         reranked[listing.query.qid] = strictly_decreasing([*docids, *below])
     return reranked
 
