@@ -79,6 +79,9 @@ class EncoderOptions:
 class Encoder:
     """A loaded encoder. Vectors are float32, one row per text in the order given, of length 1 when compared by cosine.
 
+    A vector's last digits (some 1e-7) depend on the texts that it was computed with, as matrix products do; with a batch_size
+    of 1 they do not.
+
     identity: what decides the vectors, in JSON types: the weights' fingerprint, prefixes, similarity, pooling, max_tokens,
     dtype, dimension. facts: how it came to be: the name given, whose prefixes they are, library and device.
     """
@@ -120,7 +123,10 @@ class Encoder:
         vectors_ND = np.empty((len(texts), self.dimension), dtype=np.float32)
         for start in range(0, len(texts), BLOCK):
             block = [_encodable(text) for text in texts[start : start + BLOCK]]
-            found = self.embed(block, prefix, as_query)
+            at = {
+                text: i for i, text in enumerate(dict.fromkeys(block))
+            }  # equal texts get equal vectors, to the last bit
+            found = self.embed(list(at), prefix, as_query)[[at[text] for text in block]]
             if not (finite := np.isfinite(found).all(axis=1)).all():
                 bad = block[int(np.flatnonzero(~finite)[0])]
                 raise DataError(

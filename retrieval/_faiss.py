@@ -110,8 +110,8 @@ class IndexOptions:
 
 
 def _default_pq_m(dimension: int) -> int:
-    """The most parts of at least 8 numbers each: 48 for 384 dimensions; 1 when nothing divides."""
-    return max(m for m in range(1, max(1, dimension // 8) + 1) if dimension % m == 0)
+    """The most parts of at least 4 numbers each: 96 for 384 dimensions; 1 when nothing divides."""
+    return max(m for m in range(1, max(1, dimension // 4) + 1) if dimension % m == 0)
 
 
 def installed() -> bool:
@@ -274,8 +274,8 @@ def prepared(index: Any, options: IndexOptions, k: int) -> Any:
 
 
 def nprobe(options: IndexOptions, nlist: int) -> int:
-    """How many of the clusters are searched: as the options say, else a sixteenth and at least 8."""
-    return min(nlist, options.nprobe or max(8, nlist // 16))
+    """How many of the clusters are searched: as the options say, else a sixteenth and at least 32."""
+    return min(nlist, options.nprobe or max(32, nlist // 16))
 
 
 def on_gpu(index: Any, device: str) -> Any:

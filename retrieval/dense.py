@@ -1,8 +1,8 @@
 """Dense retrieval: documents and queries as vectors of one encoder, nearest first, over FAISS or exactly with torch.
 
 The encoder is any sentence-transformers model or plain transformers encoder, by default the MiniLM-L6 that the extra `dense`
-brings. The flat index is exact and reproducible: scores and order do not depend on engine, batch, threads or shards. HNSW, IVF
-and PQ trade some of that recall for speed and room.
+brings. The flat index is exact: over the same vectors, scores and order do not depend on engine, batch, threads or shards. HNSW,
+IVF and PQ trade some of that for speed and room.
 
 On SciFact (test) MiniLM over the flat index has nDCG@10 = 0.6451, as published (0.645).
 """
@@ -51,11 +51,11 @@ OPTIONS = {
     "trust_remote_code": "let the model bring Python code of its own",
     "engine": "what searches a flat index: faiss, torch, or auto: FAISS where it is installed",
     "nlist": "ivf: clusters (default: about 4 times the root of the number of documents)",
-    "nprobe": "ivf: clusters searched (default: a sixteenth of them, at least 8)",
+    "nprobe": "ivf: clusters searched (default: a sixteenth of them, at least 32)",
     "hnsw_m": "hnsw: links per vector",
     "ef_construction": "hnsw: how widely the graph is searched while it is built",
     "ef_search": "hnsw: how widely it is searched for a query (default: 128, or k if that is more)",
-    "pq_m": "pq: parts a vector is cut into; must divide its dimension (default: an eighth of it, or the next that does)",
+    "pq_m": "pq: parts a vector is cut into; must divide its dimension (default: a quarter of it, or the next that does)",
     "nbits": "pq: bits for each part",
     "seed": "what clusters and graph levels are drawn with",
     "threads": "threads of FAISS and torch (default: as many as they have)",
