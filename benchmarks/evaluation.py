@@ -1,6 +1,6 @@
 """Evaluation of a whole run file, side by side with what a user would run instead: time, memory, and the same numbers.
 
-python benchmarks/evaluation.py [--topics 6980] [--documents 1000] [--rounds 5] [--folder DIR]
+python benchmarks/evaluation.py [--topics 6980] [--documents 1000] [--rounds 5] [--skip ranx] [--folder DIR]
 
 A synthetic run and its qrels (seeded; one or two relevant documents a topic) are written to a folder of their own. Each side is
 a process of its own that reads both files and prints nDCG@10, RR@10 and R@100, as its documentation shows; the sides take
@@ -135,6 +135,7 @@ def main() -> None:
     parser.add_argument("--topics", type=int, default=6980)
     parser.add_argument("--documents", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--skip", nargs="*", choices=["ir-measures", "ranx"], default=[], help="peers to leave out")
     parser.add_argument("--folder", type=Path, help="where the files are written (default: a temporary folder)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -150,6 +151,8 @@ def compare(qrels: Path, run: Path, args: argparse.Namespace) -> None:
     cli = [sys.executable, "-m", "rankrl", "evaluate", str(run), "--qrels", str(qrels), "--format", "json"]
     sides: dict[str, tuple[list[str], Callable[[str], dict[str, float]]]] = {"rankrl evaluate": (cli, ours)}
     for package, script in SCRIPTS.items():
+        if package in args.skip:
+            continue
         if known := version(package):
             sides[f"{package} {known}"] = ([sys.executable, "-c", script, str(qrels), str(run)], printed)
         else:

@@ -125,6 +125,7 @@ def check_error(error: DataError, path: Path, content: bytes) -> None:
 @example(content=RUN[:-1])
 @example(content=RUN[:-6])
 @example(content=RUN.replace(b"\n", b"", 1))
+@example(content=b"q\tQ0\ta\vb\t1\t2.0\t\nq\tQ0\tc\t2\t1.0\tt\n")
 @example(content=RUN.replace(b"d11", b"d\xc2\xa011"))
 @example(content=RUN + RUN.splitlines(keepends=True)[0])
 @example(content=RUN.replace(b"9.5", b"9" * 100_000))

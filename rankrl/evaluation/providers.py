@@ -64,8 +64,11 @@ def topic_of(qid: str, order: Sequence[str], judgments: Mapping[str, int]) -> To
     if (judgments and max(judgments.values()) >= 2**31) or min(judgments.values(), default=0) <= -(2**31):
         big = next(docid for docid, grade in judgments.items() if abs(grade) >= 2**31)
         raise DataError(f"topic {qid!r}: the grade of document {big!r} is {judgments[big]}, beyond 32 bits")
-    rank_of = dict(zip(order, range(1, len(order) + 1), strict=True))
-    return Topic(qid, len(order), list(map(rank_of.get, judgments)), list(map(int, judgments.values())))
+    if len(judgments) < 8:  # to look for a few is quicker than to number all
+        ranks = [order.index(docid) + 1 if docid in order else None for docid in judgments]
+    else:
+        ranks = list(map(dict(zip(order, range(1, len(order) + 1), strict=True)).get, judgments))
+    return Topic(qid, len(order), ranks, list(map(int, judgments.values())))
 
 
 @dataclass(frozen=True, slots=True)

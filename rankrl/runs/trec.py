@@ -50,17 +50,14 @@ def trec_pieces(path: str | Path) -> Iterator[Piece]:
     """The results of a TREC run file, in its order. Raises `DataError` as `parse_run`."""
     for first, text in blocks(path, "run"):
         fields = _plain_fields(text, 6)
-        scores_N = None if fields is None else _plain_numbers(fields[4::7])
+        scores_N = None if fields is None else _plain_numbers(fields[4::7], unsure="_" in text or not text.isascii())
         if fields is None or scores_N is None:
             yield from _line_by_line(numbered(text[:-1].split("\n"), str(path), first), str(path))
             continue
         docids_N, ranks_N = fields[2::7], fields[3::7]
-        start = 0
-        for qid, same in groupby(fields[0::7]):
-            stop = start + len(list(same))
+        for qid, start, stop in _stretches(fields[0::7]):
             part = slice(start, stop)
             yield Piece(qid, docids_N[part], scores_N[part], ranks_N[part], range(first + start, first + stop))
-            start = stop
 
 
 def _plain_fields(text: str, width: int) -> list[str] | None:
@@ -73,7 +70,9 @@ def _plain_fields(text: str, width: int) -> list[str] | None:
     count = text.count("\n")
     odd = not text.isascii() or any(mark in text for mark in "\x1c\x1d\x1e\x1f")
     tabs = text.count("\t")
-    if (tabs and (tabs != (width - 1) * count or " " in text)) or (odd and _SPACES_OF_PYTHON.search(text)):
+    if tabs and (tabs != (width - 1) * count or any(blank in text for blank in " \v\f")):
+        return None
+    if odd and _SPACES_OF_PYTHON.search(text):
         return None
     if text.startswith("#") or "\n#" in text:
         return None
@@ -83,11 +82,22 @@ def _plain_fields(text: str, width: int) -> list[str] | None:
     return fields
 
 
-def _plain_numbers(texts: Sequence[str]) -> list[float] | None:
-    """The numbers of a column, or None where one is not written as other readers of runs would take it."""
-    together = "".join(texts)
-    if "_" in together or not together.isascii():  # float() takes 1_000 and the digits of all the world
-        return None
+def _stretches(qids: Sequence[str]) -> Iterator[tuple[str, int, int]]:
+    """(qid, start, stop) of each stretch of lines with one qid."""
+    start = 0
+    for qid, same in groupby(qids):
+        stop = start + len(list(same))
+        yield qid, start, stop
+        start = stop
+
+
+def _plain_numbers(texts: Sequence[str], *, unsure: bool) -> list[float] | None:
+    """The numbers of a column, or None where one is not written as other readers of runs would take it.
+
+    unsure: there may be underscores or letters beyond ASCII among the texts.
+    """
+    if unsure and ("_" in (together := "".join(texts)) or not together.isascii()):
+        return None  # float() takes 1_000 and the digits of all the world
     try:
         return list(map(float, texts))
     except ValueError:
@@ -203,7 +213,7 @@ def tsv_pieces(path: str | Path) -> Iterator[Piece]:
     """The results of `qid<TAB>docid<TAB>score` lines. Raises `DataError` for any other line."""
     expected = "3 fields separated by tabs (qid docid score)"
     for qid, docids_N, texts, numbers in _three_columns(path, expected):
-        scores_N = _plain_numbers(texts) or [
+        scores_N = _plain_numbers(texts, unsure=True) or [
             _score(text, docid, "field 3", expected, f"{path}:{number}")
             for text, docid, number in zip(texts, docids_N, numbers, strict=True)
         ]
@@ -220,11 +230,9 @@ def _three_columns(path: str | Path, expected: str) -> Iterator[tuple[str, list[
                 qid, docid, third = _three(line, expected, f"{path}:{number}")
                 yield qid, [docid], [third], [number]
             continue
-        docids, thirds, start = fields[1::4], fields[2::4], 0
-        for qid, same in groupby(fields[0::4]):
-            stop = start + len(list(same))
+        docids, thirds = fields[1::4], fields[2::4]
+        for qid, start, stop in _stretches(fields[0::4]):
             yield qid, docids[start:stop], thirds[start:stop], range(first + start, first + stop)
-            start = stop
 
 
 def _three(line: str, expected: str, where: str) -> tuple[str, str, str]:
