@@ -6,7 +6,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -156,7 +156,10 @@ def check_documents(built: Built, documents: Iterable[Document], where: object) 
 
 
 def wanted_index(options: _faiss.IndexOptions, built: Built, encoder: Encoder) -> dict[str, Any]:
-    """What index.json would say about the index if it were built now."""
+    """What index.json would say of the index if it were built now, with what the options leave open as it is there."""
+    there = built.facts["index"]
+    left_open = {name: there[name] for name in ("nlist", "pq_m") if getattr(options, name) is None and name in there}
+    options = replace(options, **left_open)
     return {"kind": options.kind, **options.resolved(built.facts["documents"], encoder.dimension)}
 
 

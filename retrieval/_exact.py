@@ -55,15 +55,17 @@ def search_exactly(
 
     parts, start = [], 0
     for shard in shards:
-        scores_QK, rows_QK = _of_shard(
-            queries_QD, k, shard, propose, lambda row, start=start: docid_of(row + start), l2=l2
-        )
+        scores_QK, rows_QK = _of_shard(queries_QD, k, shard, propose, _from(start, docid_of), l2=l2)
         parts.append((scores_QK, rows_QK + start))
         start += len(shard.vectors_ND)
     if len(parts) == 1:
         return parts[0]
     scores_QW, rows_QW = (np.concatenate(side, axis=1) for side in zip(*parts, strict=True))
     return best_first(scores_QW, rows_QW, k, docid_of)
+
+
+def _from(start: int, docid_of: Callable[[int], str]) -> Callable[[int], str]:
+    return lambda row: docid_of(start + row)
 
 
 def best_first(scores_QW: Array, rows_QW: Array, k: int, docid_of: Callable[[int], str]) -> tuple[Array, Array]:

@@ -279,6 +279,17 @@ def test_an_index_of_another_encoder_documents_or_kind_is_refused(
     )
 
 
+def test_what_the_options_leave_open_is_as_it_is_in_the_folder(encoder, documents, tmp_path):
+    Dense.from_documents(documents, encoder=encoder, options=OPTIONS_OF["ivfpq"], folder=tmp_path)
+    again = Dense.from_documents(
+        documents, encoder=encoder, options=IndexOptions(kind="ivfpq", nbits=4), folder=tmp_path
+    )
+    assert (again.provenance["index"]["nlist"], again.provenance["index"]["pq_m"]) == (4, 8)
+    with pytest.raises(DataError, match="nlist is 4 there and 5 here"):
+        other = replace(OPTIONS_OF["ivfpq"], nlist=5)
+        Dense.from_documents(documents, encoder=encoder, options=other, folder=tmp_path)
+
+
 def test_a_model_that_moved_is_told_and_can_be_given(tiny_encoder_builder, documents, tmp_path):
     there = tiny_encoder_builder(tmp_path / "there", layers=1)
     first = load_encoder(EncoderOptions(model=str(there), pooling="cls"))
