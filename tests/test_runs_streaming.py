@@ -58,6 +58,30 @@ def test_blocks_and_single_lines_are_read_alike(path, odd):
     assert path.stat().st_size > 4 * 65536
 
 
+@pytest.mark.parametrize("odd", ["", "# a comment\n", "q9\ta doc\t{}\n", "q9\td\u00a0x\t{}\n", "\n"])
+@pytest.mark.parametrize(("format", "last"), [("msmarco", "197"), ("tsv", "0.25")])
+def test_three_columns_are_read_alike_in_blocks_and_line_by_line(path, format, last, odd):
+    """Topic 9 has 196 documents, so the rank of one more is 197."""
+    cut = [line.split() for line in lines_of(60, 200)]
+    lines = [f"{qid}\t{docid}\t{rank if format == 'msmarco' else score}\n" for qid, _, docid, rank, score, _ in cut]
+    lines.insert(
+        next(i for i, line in enumerate(lines) if line.startswith("q10\t")), odd.format(last if "{" in odd else "")
+    )
+    expected: dict[str, dict[str, float]] = {}
+    for line in lines:
+        if line.strip() and not line.startswith("#"):
+            qid, docid, third = line.rstrip("\n").split("\t")
+            expected.setdefault(qid, {})[docid] = -float(third) if format == "msmarco" else float(third)
+    notes = RunNotes()
+    assert read_run(write(path, lines), notes=notes) == expected
+    assert notes.format == format and path.stat().st_size > 2 * 65536
+    write(path, [*lines, "q59\tone more\tx\n"])
+    with pytest.raises(
+        DataError, match=rf"a\.trec:{len([x for x in lines if x]) + 1}: the (rank|score) \(field 3\) is not a"
+    ):
+        read_run(path)
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
