@@ -99,6 +99,7 @@ class Encoder:
 
         Raises:
             DataError: the model gave numbers that are not finite.
+            ConfigError: a batch does not fit into the device's memory.
         """
         return self._vectors(texts, str(self.identity["query_prefix"]), True, _nothing)
 
@@ -106,7 +107,7 @@ class Encoder:
         """Vectors of documents, (N, D); `advance(n)` is called whenever n more are done.
 
         Raises:
-            DataError: as `queries`.
+            DataError, ConfigError: as `queries`.
         """
         return self._vectors(texts, str(self.identity["document_prefix"]), False, advance or _nothing)
 
@@ -119,7 +120,8 @@ class Encoder:
             at = {
                 text: i for i, text in enumerate(dict.fromkeys(block))
             }  # equal texts get equal vectors, to the last bit
-            found = self.embed(list(at), prefix, as_query)[[at[text] for text in block]]
+            with self._memory_that_may_run_out():
+                found = self.embed(list(at), prefix, as_query)[[at[text] for text in block]]
             if not (finite := np.isfinite(found).all(axis=1)).all():
                 bad = block[int(np.flatnonzero(~finite)[0])]
                 raise DataError(
@@ -129,6 +131,18 @@ class Encoder:
             vectors_ND[start : start + len(block)] = unit(found) if self.similarity == "cosine" else found
             advance(len(block))
         return vectors_ND
+
+    @contextmanager
+    def _memory_that_may_run_out(self) -> Iterator[None]:
+        import torch
+
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise ConfigError(
+                f"the memory of {self.facts['device']} does not hold {self.options.batch_size} texts of "
+                f"{self.identity['max_tokens']} tokens at once; lower batch_size or max_tokens, or give dtype bfloat16"
+            ) from None
 
 
 def load_encoder(options: EncoderOptions | None = None) -> Encoder:

@@ -121,7 +121,6 @@ class Folder:
         Raises:
             ConfigError: other files are there. DataError: a build of another plan is there.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
         if (before := self.begun()) is None:
             if others := sorted(p.name for p in self.path.iterdir() if not p.name.startswith(".")):
                 raise ConfigError(f"{self.path} is not empty ({others[0]}, …) and holds no index; give a new folder")
@@ -170,10 +169,14 @@ class Folder:
         """Nobody else builds in this folder meanwhile.
 
         Raises:
-            ConfigError: somebody does.
+            ConfigError: somebody does, or the folder cannot be made or written to.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as file:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise ConfigError(f"no index can be kept in {self.path}: {error.strerror}; give another folder") from None
+        with lock as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

@@ -307,6 +307,9 @@ def test_other_folders_and_broken_files_are_refused(encoder, documents, tmp_path
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(ConfigError, match=r"is not empty \(thesis.tex, …\) and holds no index; give a new folder"):
         Dense.from_documents(documents, encoder=encoder, folder=tmp_path)
+    for impossible in (tmp_path / "thesis.tex", tmp_path / "thesis.tex" / "index"):
+        with pytest.raises(ConfigError, match=r"no index can be kept in .*thesis.*; give another folder"):
+            Dense.from_documents(documents, encoder=encoder, folder=impossible)
     folder = tmp_path / "index"
     Dense.from_documents(documents, encoder=encoder, folder=folder)
     whole = (folder / "vectors-00000.npy").read_bytes()

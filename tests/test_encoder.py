@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -212,6 +215,38 @@ def test_numbers_that_are_not_finite_are_refused(plain, tmp_path):
         load(broken, pooling="mean").documents(TEXTS)
 
 
+def test_memory_that_runs_out_is_told_with_what_to_lower(plain):
+    import torch
+
+    def hungry(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    encoder = replace(load(plain, pooling="cls"), embed=hungry)
+    with pytest.raises(ConfigError, match="does not hold 32 texts of 64 tokens at once; lower batch_size"):
+        encoder.documents(["moon"])
+
+
+def test_a_model_in_the_hubs_cache_is_found_by_its_name_without_a_network(plain, tmp_path):
+    """The client's own layout: a snapshot of links to files named by their SHA-256, and a reference to it."""
+    store = tmp_path / "hub" / "models--intfloat--e5-small-v2"
+    snapshot = store / "snapshots" / "0123abc"
+    for folder in (snapshot, store / "blobs", store / "refs"):
+        folder.mkdir(parents=True)
+    (store / "refs" / "main").write_text("0123abc")
+    for file in plain.iterdir():
+        blob = store / "blobs" / hashlib.sha256(file.read_bytes()).hexdigest()
+        shutil.copy(file, blob)
+        (snapshot / file.name).symlink_to(blob)
+    code = (
+        "from retrieval._encoder import EncoderOptions, load_encoder\n"
+        "encoder = load_encoder(EncoderOptions(model='intfloat/e5-small-v2'))\n"
+        "print(encoder.identity['fingerprint'], encoder.identity['query_prefix'], encoder.documents(['moon']).shape)"
+    )
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == [fingerprint(plain), "query:", "(1,", "32)"], done.stderr
+
+
 def test_weights_that_would_be_random_are_refused(plain, tmp_path):
     from safetensors.torch import load_file, save_file
 
@@ -244,8 +279,6 @@ def test_the_fingerprint_changes_with_what_decides_vectors_and_not_with_the_rest
 
 
 def test_a_link_to_a_blob_of_the_hubs_cache_counts_as_its_content(plain, tmp_path):
-    import hashlib
-
     snapshot, blobs = tmp_path / "snapshots" / "abc", tmp_path / "blobs"
     snapshot.mkdir(parents=True)
     blobs.mkdir()
