@@ -112,12 +112,17 @@ class _Topic:
         )
 
 
+def counts_up(ranks_N: Sequence[str]) -> bool:
+    """True for 1, 2, 3, …; False for anything else, and for more than 10,000 of them."""
+    return list(ranks_N) == _NUMBERS[: len(ranks_N)]
+
+
 def contradiction(ranks_N: Sequence[str], scores_N: Sequence[float]) -> tuple[int, int] | None:
     """(upper, lower): two positions of which the first has the better rank and the lower score, or None.
 
     Ranks that are no integers say nothing, and neither do equal ranks or equal scores.
     """
-    if list(ranks_N) == _NUMBERS[: len(ranks_N)] and list(scores_N) == sorted(scores_N, reverse=True):
+    if counts_up(ranks_N) and list(scores_N) == sorted(scores_N, reverse=True):
         return None
     if not all(map(_INTEGER.fullmatch, ranks_N)):
         return None

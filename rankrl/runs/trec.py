@@ -20,7 +20,7 @@ from pathlib import Path
 from rankrl.errors import DataError
 from rankrl.files import atomic_writer
 from rankrl.runs.ranking import ranked
-from rankrl.runs.results import Piece, RunNotes, gathered
+from rankrl.runs.results import Piece, RunNotes, counts_up, gathered
 from rankrl.runs.text import BLANKS, blocks, numbered, shortened
 from rankrl.types import Run
 
@@ -190,7 +190,9 @@ def msmarco_pieces(path: str | Path) -> Iterator[Piece]:
         yield Piece(qid, docids_N, [-float(rank) for rank in ranks_N], None, numbers)
 
 
-def _ranks(texts: Sequence[str], qid: str, numbers: Sequence[int], path: str | Path) -> list[int]:
+def _ranks(texts: Sequence[str], qid: str, numbers: Sequence[int], path: str | Path) -> Sequence[int]:
+    if counts_up(texts):
+        return range(1, len(texts) + 1)
     seen: set[int] = set()
     for text, number in zip(texts, numbers, strict=True):
         if not re.fullmatch("[0-9]{1,9}", text):
