@@ -217,6 +217,19 @@ def test_documents_that_the_collection_excludes_are_removed_before_scoring(files
     assert [row[2] for row in rows_of(printed.out)[1:]] == ["0.5000", "3"] and "excluded" not in printed.err
 
 
+def test_what_a_collection_excludes_is_removed_without_a_look_at_its_corpus_or_queries(files, capsys):
+    folder = files / "beir"
+    (folder / "qrels").mkdir(parents=True)
+    for name in ("corpus.jsonl", "queries.jsonl"):
+        (folder / name).write_text("whoever reads this refuses it\n")
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\ta\t1\n")
+    (files / "self.trec").write_text("q1 Q0 q1 1 3 t\nq1 Q0 a 2 2 t\n")
+    assert main(["evaluate", "self.trec", "--collection", str(folder), "--metrics", "RR"]) == 0
+    printed = capsys.readouterr()
+    assert [row[2] for row in rows_of(printed.out)[1:]] == ["1.0000"]
+    assert "self: 1 documents in 1 topics are excluded by the collection and were removed" in printed.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

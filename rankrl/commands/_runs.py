@@ -99,7 +99,7 @@ def chosen_exclusions(args: argparse.Namespace) -> Exclusions:
         return {}
     from retrieval.collections import load_collection
 
-    return load_collection(args.collection).exclusions(args.split or "test")
+    return load_collection(args.collection).exclusions(args.split or "test", in_corpus=False)
 
 
 @dataclass(slots=True)

@@ -167,17 +167,18 @@ class Collection:
 
         They are what the source excludes (BRIGHT's `excluded_ids`) and, in BEIR's layouts, the document whose id is the
         query's, where there is one: that is the query itself (ArguAna, Quora). `search_without` removes them before the
-        cut. in_corpus: False names that id for every topic, without a look at the corpus: the same for a run over it.
+        cut. in_corpus: False names that id for every topic, without a look at the corpus: the same for a run over it. The
+        topics of a split are its judged ones; their texts are not read.
 
         Deviation from BEIR: where a topic's own id is judged relevant to it in any split, queries and documents are merely
         both numbered from 1 (Cranfield), and no document is removed for its id; `facts` counts both.
 
         Raises:
-            ConfigError, DataError: as `queries` and `corpus`.
+            ConfigError, DataError: as `qrels` and `corpus`; with split None as `queries`.
         """
         key = split, in_corpus
         if key not in self._exclusions:
-            qids = [query.qid for query in self.queries(split)]
+            qids = [query.qid for query in self.queries()] if split is None else list(self.qrels(split))
             given = self.source.excluded(None if split is None else self._whole(split))
             removed = self.source.identical_ids and not self._numbered_alike
             same = set() if not removed else set(self._identical(qids) if in_corpus else qids)
