@@ -5,7 +5,7 @@ python benchmarks/evaluation.py [--topics 6980] [--documents 1000] [--rounds 5] 
 A synthetic run and its qrels (seeded; one or two relevant documents a topic) are written to a folder of their own. Each side is
 a process of its own that reads both files and prints nDCG@10, RR@10 and R@100, as its documentation shows; the sides take
 turns. `rankrl evaluate` also gives a bootstrap interval of each; the others do not. pytrec_eval has no RR@10 and computes
-RR. Times are wall clock, start-up and imports included; memory is the process's peak. A library that is not installed is
+RR. Times include start-up and imports: wall clock, and the processor's, which a busy machine leaves alone; memory is the process's peak. A library that is not installed is
 skipped. The last line is the bootstrap alone: 10,000 resamples of the topics. Set OMP_NUM_THREADS deliberately: it is printed.
 """
 
@@ -56,7 +56,7 @@ import os, sys, time
 start = time.perf_counter()
 process = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
 _, status, usage = os.wait4(process, 0)
-print(time.perf_counter() - start, usage.ru_maxrss, file=sys.stderr)
+print(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss, file=sys.stderr)
 sys.exit(os.waitstatus_to_exitcode(status))
 """
 SCRIPTS = {"pytrec_eval-terrier": PYTREC_EVAL, "ir-measures": IR_MEASURES, "ranx": RANX}
@@ -71,9 +71,10 @@ OUR_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One process: its wall time, its peak memory, and measure -> value of what it printed."""
+    """One process: its wall and processor time, its peak memory, and measure -> value of what it printed."""
 
     seconds: float
+    cpu_s: float
     peak_mb: float
     values: dict[str, float]
 
@@ -100,8 +101,8 @@ def measured(command: list[str], read: Callable[[str], dict[str, float]]) -> Mea
     done = subprocess.run([sys.executable, "-S", "-c", LAUNCHER, *command], capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)[:200]} ended with {done.returncode}: {done.stderr[-500:]}")
-    seconds, kilobytes = done.stderr.splitlines()[-1].split()
-    return Measured(float(seconds), int(kilobytes) / 1024, read(done.stdout))
+    seconds, cpu_s, kilobytes = done.stderr.splitlines()[-1].split()
+    return Measured(float(seconds), float(cpu_s), int(kilobytes) / 1024, read(done.stdout))
 
 
 def printed(text: str) -> dict[str, float]:
@@ -170,14 +171,17 @@ def compare(qrels: Path, run: Path, args: argparse.Namespace) -> None:
         f"in turn, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, OMP_NUM_THREADS {threads}, "
         f"Python {platform.python_version()}"
     )
-    print(f"{'':28}  median    spread        ratio   peak    values against ours")
+    print(f"{'':28}  median    spread        ratio     CPU  ratio   peak    values against ours")
     for name, many in found.items():
         seconds = [one.seconds for one in many]
         ratio = statistics.median(one.seconds / other.seconds for one, other in zip(many, base, strict=True))
+        cpu_s = statistics.median(one.cpu_s for one in many)
+        cpu_ratio = statistics.median(one.cpu_s / other.cpu_s for one, other in zip(many, base, strict=True))
         peak = statistics.median(one.peak_mb for one in many)
         same = "" if name == "rankrl evaluate" else equal(many[0].values, found["rankrl evaluate"][0].values)
         spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
-        print(f"{name:28}  {statistics.median(seconds):5.2f} s  {spread:>14}  {ratio:5.2f}  {peak:5.0f} MB  {same}")
+        wall = f"{statistics.median(seconds):5.2f} s  {spread:>14}  {ratio:5.2f}"
+        print(f"{name:28}  {wall}  {cpu_s:4.1f} s  {cpu_ratio:5.2f}  {peak:5.0f} MB  {same}")
 
 
 def bootstrap(topics: int, rounds: int) -> None:
