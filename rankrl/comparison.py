@@ -87,10 +87,10 @@ class Difference:
         if self.detectable is None:
             return ""
         topics, unlike = self.wins + self.ties + self.losses, self.wins + self.losses
-        said = f"{topics} topics show a true difference of {self.detectable:.4f} four times in five"
+        said = f"{topics:,} topics show a true difference of {self.detectable:.4f} four times in five"
         if not self.significant and self.topics_needed is not None:
             said += f"; one of {abs(self.difference):.4f}, as observed, would take {self.topics_needed:,} topics"
-        if self.test != "t" and (least := 2.0 / 2**unlike) >= LEVEL:
+        if self.test != "t" and (least := math.ldexp(2.0, -unlike)) >= LEVEL:
             said += f"; only {unlike} differ, and p cannot be below {least:g} with so few"
         return said
 

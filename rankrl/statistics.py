@@ -288,6 +288,8 @@ def _upper_tail(shift: float, topics: int, level: float) -> float:
     from scipy import special, stats
 
     critical = -special.stdtrit(topics - 1, level / 2.0)
+    if shift > 40.0 * max(1.0, critical):  # the rest is below the smallest number, and SciPy's series ends in nan
+        return 1.0
     return float(stats.nct.sf(critical, topics - 1, shift))
 
 

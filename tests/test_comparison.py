@@ -141,6 +141,15 @@ def test_few_topics_that_differ_are_named_where_they_cannot_be_significant():
     assert "only" not in replace(five, test="t").power_in_words
 
 
+def test_bug_what_more_than_1023_topics_that_differ_can_show_could_not_be_said():
+    qrels = {f"q{i}": {"r": 1} for i in range(1100)}
+    first = {qid: {"x": 3.0, "y": 2.0, "r": 1.0} for qid in qrels}
+    second = {qid: {"x": 2.0, "r": 1.0 + 2 * (i % 3 == 0)} for i, qid in enumerate(qrels)}
+    (found,) = compare(qrels, {"first": first, "second": second}, ["RR"]).differences
+    assert found.wins == 1100
+    assert found.power_in_words == f"1,100 topics show a true difference of {found.detectable:.4f} four times in five"
+
+
 def test_differences_that_are_all_alike_have_no_effect_size_and_no_power():
     qrels = {f"q{i}": {"r": 1} for i in range(8)}
     first, second = ({qid: scores for qid in qrels} for scores in ({"r": 2.0, "x": 1.0}, {"x": 2.0, "r": 1.0}))
