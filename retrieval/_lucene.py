@@ -85,11 +85,14 @@ class Lucene:
             self._index: dict[str, Any] = {"prebuilt": prebuilt, "folder": str(folder)}
         elif index_dir is not None:
             folder = index_dir
-            self._index = {"folder": str(folder), **_content(built(documents, folder, threads))}
+            self._index = {
+                "folder": str(folder),
+                **_content(built(documents, folder, threads, vectors=rm3 is not None)),
+            }
         else:
             self._temporary = tempfile.TemporaryDirectory(prefix="rankrl-index-")
             folder = Path(self._temporary.name) / "index"
-            self._index = {"folder": None, **_content(built(documents, folder, threads))}
+            self._index = {"folder": None, **_content(built(documents, folder, threads, vectors=rm3 is not None))}
         with _jvm.calls:
             self._open(folder)
             self._expand = None if rm3 is None else self._expander(rm3, parser)
@@ -161,7 +164,7 @@ class Lucene:
             if parser is None or fields.fieldInfo("raw") is None:
                 raise ConfigError(
                     "rm3 reads the terms of documents, and the index holds neither their term vectors nor their raw text; "
-                    "build an index with the option index_dir, or leave rm3 out"
+                    "search one that holds them, or leave rm3 out"
                 )
             raw = _jvm.java_class("java.lang.Class").forName(f"io.anserini.collection.{parser}")
         expand = _jvm.java_class("io.anserini.rerank.lib.Rm3Reranker")(
@@ -194,7 +197,7 @@ def _close(reader: Any) -> None:
 
 
 def _content(description: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: description[name] for name in ("corpus_sha256", "documents", "empty")}
+    return {name: description[name] for name in ("corpus_sha256", "documents", "empty", "vectors")}
 
 
 def _ties_by_docid() -> Any:

@@ -44,34 +44,36 @@ def corpus_sha256(documents: Iterable[Document]) -> str:
     return digest.hexdigest()
 
 
-def built(documents: Mapping[str, Document], folder: Path, threads: int) -> dict[str, Any]:
+def built(documents: Mapping[str, Document], folder: Path, threads: int, *, vectors: bool) -> dict[str, Any]:
     """The description of the index over `documents` in `folder`: found there and checked, or made now.
 
-    Keys: "format", "corpus_sha256", "documents", "empty" (documents without a word, which no query finds), "analyzer" and
-    "made_by" (versions). Documents are stored with their terms, so that RM3 can read them.
+    Keys: "format", "corpus_sha256", "documents", "empty" (documents without a word, which no query finds), "vectors"
+    (the terms of each document are stored, as RM3 reads them; that doubles the time to build), "analyzer", "made_by" (versions).
+    An index with vectors serves where none are asked for.
 
     Raises:
-        ConfigError: the folder holds an index of other documents, of another format, or something else.
+        ConfigError: the folder holds an index of other documents, of another format, without the vectors asked for, or
+            something else.
         DataError: there are no documents; Lucene could not index some.
     """
     if not documents:
         raise DataError("no documents to index")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        return _checked(folder, documents)
+        return _checked(folder, documents, vectors)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _beside(folder) as partial:
-        description = _made(documents, partial, threads)
+        description = _made(documents, partial, threads, vectors)
         (partial / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         try:
             os.replace(partial, folder)
         except OSError:
             if folder.is_dir() and any(folder.iterdir()):  # somebody else has built it meanwhile
-                return _checked(folder, documents)
+                return _checked(folder, documents, vectors)
             raise
     return description
 
 
-def _checked(folder: Path, documents: Mapping[str, Document]) -> dict[str, Any]:
+def _checked(folder: Path, documents: Mapping[str, Document], vectors: bool) -> dict[str, Any]:
     path = folder / _DESCRIPTION
     if not path.is_file():
         kind = "a Lucene index of unknown content" if any(folder.glob("segments_*")) else "not an index"
@@ -90,6 +92,11 @@ def _checked(folder: Path, documents: Mapping[str, Document]) -> dict[str, Any]:
         raise ConfigError(
             f"index {folder} is over other documents: {count} of them with SHA-256 {found[:12]}…, these are "
             f"{len(documents)}; name another folder, or delete this one to build it again"
+        )
+    if vectors and not description.get("vectors"):
+        raise ConfigError(
+            f"index {folder} was built without the terms of its documents, which rm3 reads; name another folder, or delete "
+            "this one, to build an index with them"
         )
     return dict(description)
 
@@ -111,11 +118,11 @@ def _umask() -> int:
     return current
 
 
-def _made(documents: Mapping[str, Document], folder: Path, threads: int) -> dict[str, Any]:
+def _made(documents: Mapping[str, Document], folder: Path, threads: int, vectors: bool) -> dict[str, Any]:
     # beside the index, where there is room for it; the system's temporary folder may be small
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".documents.", suffix=".partial") as written:
         sha256 = _written(documents, Path(written), threads)
-        counts = _indexed(Path(written), folder, threads, total=len(documents))
+        counts = _indexed(Path(written), folder, threads, vectors, total=len(documents))
     (folder / "write.lock").unlink(missing_ok=True)
     lost = len(documents) - counts["indexed"] - counts["empty"]
     if lost:
@@ -128,6 +135,7 @@ def _made(documents: Mapping[str, Document], folder: Path, threads: int) -> dict
         "corpus_sha256": sha256,
         "documents": len(documents),
         "empty": counts["empty"],
+        "vectors": vectors,
         "analyzer": ANALYZER,
         "made_by": _jvm.versions(),
     }
@@ -154,10 +162,10 @@ def _written(documents: Mapping[str, Document], folder: Path, threads: int) -> s
     return digest.hexdigest()
 
 
-def _indexed(written: Path, folder: Path, threads: int, *, total: int) -> dict[str, int]:
+def _indexed(written: Path, folder: Path, threads: int, vectors: bool, *, total: int) -> dict[str, int]:
     """Run the indexer of Pyserini's jar over the written files; returns its counters."""
     with _jvm.calls:
-        indexer = _indexer(written, folder, threads)
+        indexer = _indexer(written, folder, threads, vectors)
         counters = indexer.getCounters()
     failures: list[BaseException] = []
 
@@ -188,13 +196,13 @@ def _count(counter: Any) -> int:
         return int(counter.get())
 
 
-def _indexer(written: Path, folder: Path, threads: int) -> Any:
+def _indexer(written: Path, folder: Path, threads: int, vectors: bool) -> Any:
     arguments = _jvm.java_class("io.anserini.index.IndexCollection$Args")()
     arguments.collectionClass = "JsonCollection"
     arguments.generatorClass = "DefaultLuceneDocumentGenerator"
     arguments.input, arguments.index = str(written), str(folder)
     arguments.threads, arguments.memoryBuffer = threads, _buffer_mib()
-    arguments.storeDocvectors = True
+    arguments.storeDocvectors = vectors
     arguments.optimize = True  # one segment: the same sums in the same order, however many threads there were
     arguments.quiet = True
     return _jvm.java_class("io.anserini.index.IndexCollection")(arguments)

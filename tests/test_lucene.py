@@ -36,7 +36,7 @@ def scifact():
 def scifact_index(scifact, tmp_path_factory) -> Path:
     """An index over SciFact, built once."""
     folder = tmp_path_factory.mktemp("lucene") / "scifact"
-    BM25.from_collection(scifact, engine="lucene", index_dir=folder)
+    BM25.from_collection(scifact, rm3=True, index_dir=folder)
     return folder
 
 
@@ -262,6 +262,16 @@ def test_an_index_is_built_once_and_only_used_for_the_same_documents(tmp_path):
         with pytest.raises(ConfigError, match="is over other documents: 2 of them"):
             lucene(others, index_dir=folder)
     assert [path.name for path in folder.parent.iterdir()] == ["index"]
+
+
+def test_an_index_that_rm3_cannot_read_is_refused_and_one_that_it_can_serves_without_it(tmp_path):
+    texts = documents("whale", "ship")
+    plain = lucene(texts, index_dir=tmp_path / "plain")
+    assert plain.provenance["index"]["vectors"] is False
+    with pytest.raises(ConfigError, match="plain was built without the terms of its documents, which rm3 reads"):
+        lucene(texts, index_dir=tmp_path / "plain", rm3=True)
+    assert searched(lucene(texts, index_dir=tmp_path / "rich", rm3=True), "whale") == ["d0"]
+    assert searched(lucene(texts, index_dir=tmp_path / "rich"), "whale") == ["d0"]
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
