@@ -5,8 +5,9 @@ python benchmarks/evaluation.py [--topics 6980] [--documents 1000] [--rounds 5] 
 A synthetic run and its qrels (seeded; one or two relevant documents a topic) are written to a folder of their own. Each side is
 a process of its own that reads both files and prints nDCG@10, RR@10 and R@100, as its documentation shows; the sides take
 turns. `rankrl evaluate` also gives a bootstrap interval of each; the others do not. pytrec_eval has no RR@10 and computes
-RR. Times include start-up and imports: wall clock, and the processor's, which a busy machine leaves alone; memory is the process's peak. A library that is not installed is
-skipped. The last line is the bootstrap alone: 10,000 resamples of the topics. Set OMP_NUM_THREADS deliberately: it is printed.
+RR. Times include start-up and imports: wall clock, and the processor's, which a busy machine disturbs less. Memory is the
+process's peak. A library that is not installed is skipped. The last lines are the bootstrap alone: 10,000 resamples of the
+topics. Set OMP_NUM_THREADS deliberately: it is printed.
 """
 
 from __future__ import annotations
