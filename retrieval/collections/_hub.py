@@ -48,11 +48,20 @@ class HubBeir:
 
     @cached_property
     def _judged(self) -> tuple[Tables, str]:
-        """The data set and the table with the judgements."""
+        """The data set and the table with the judgements.
+
+        Raises:
+            DataError: there is neither a table of judgements nor a data set beside it.
+        """
         for name in _QRELS_TABLES:
             if name in self.tables.configs:
                 return self.tables, name
         beside = Tables(f"{self.tables.where.rstrip('/')}-qrels", self.tables.revision)
+        if self.tables.folder is not None and beside.folder is None:
+            raise DataError(
+                f"{self.tables.where} has no judgements: neither a table {' nor '.join(_QRELS_TABLES)}, nor a folder "
+                f"{beside.where} beside it"
+            )
         configs = beside.configs
         return beside, next((name for name in (*_QRELS_TABLES, *configs) if name in configs), "qrels")
 
@@ -122,16 +131,7 @@ class HubBeir:
         found = self.tables.facts(own)
         if tables is not self.tables:
             return {**found, "judgements_from": {"source": f"datasets: {tables.label}", **judged}}
-        merged = {key: _joined(found.get(key), judged.get(key)) for key in {**found, **judged}}
-        return merged
-
-
-def _joined(left: Any, right: Any) -> Any:
-    if isinstance(left, dict) and isinstance(right, dict):
-        return {**left, **right}
-    if isinstance(left, list) and isinstance(right, list):
-        return sorted({*left, *right})
-    return right if left is None else left
+        return {"sha256": {**found["sha256"], **judged["sha256"]}} if "sha256" in found else found
 
 
 def grade_of(where: str, value: object) -> int:
