@@ -393,7 +393,7 @@ def test_files_that_are_no_tables_and_sets_that_are_not_there_are_one_sentence(t
     assert "\n" not in str(refused.value)
     with pytest.raises(DataError, match="there is no folder /no/such/set"):
         _ = load_collection("hf:/no/such/set").splits
-    with pytest.raises(DataError, match="the hub does not answer for the data set nobody/nothing: .*hf download"):
+    with pytest.raises(DataError, match=r"the hub does not answer for the data set nobody/nothing: .*hf download"):
         _ = load_collection("hf:nobody/nothing").splits  # offline, as all tests
 
 

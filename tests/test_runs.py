@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import lzma
+import re
 
 import pytest
 from hypothesis import given
@@ -113,6 +115,40 @@ def test_beir_qrels_are_read_with_and_without_their_header():
 def test_comments_blank_lines_and_a_byte_order_mark_are_skipped():
     assert run_of("\ufeff1 Q0 a 1 2 t", "\n", "# note", "1 Q0 b 2 1 t") == {"1": {"a": 2.0, "b": 1.0}}
     assert qrels_of("# note", "1 0 CR#9 1", "   ") == {"1": {"CR#9": 1}}
+
+
+@pytest.mark.parametrize(
+    "read, line", [(read_run, "{} Q0 a 1 2 t\n"), (read_qrels, "{} 0 a 1\n"), (read_qrels, "{}\ta\t1\n")]
+)
+def test_a_byte_order_mark_is_left_out_before_the_file_and_refused_before_another_line(tmp_path, read, line):
+    """Where two files with marks are joined, the second one's first topic would get another qid."""
+    path, first, second = tmp_path / "a", line.format("q1"), line.format("q2")
+    expected = read(_written(path, first + second))
+    for marks in ("\ufeff", "\ufeff\ufeff"):
+        assert read(_written(path, marks + first + second)) == expected
+    for joined in (first + "\ufeff" + second, "\ufeff" + first + "\ufeff" + second, "\n\ufeff" + first):
+        with pytest.raises(DataError, match=r"a:2: a byte order mark stands before the line"):
+            read(_written(path, joined))
+
+
+def _written(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_qid_that_would_lose_its_first_character_is_not_written(tmp_path):
+    with pytest.raises(DataError, match="starts with a byte order mark"):
+        write_run(tmp_path / "a", {"\ufeffq": {"d": 1.0}}, tag="t")
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
+@pytest.mark.parametrize("read, line", [(read_run, "1 Q0 {} 1 2 t\n"), (read_qrels, "1 0 {} 1\n")])
+def test_a_packed_file_that_stops_says_how_far_it_could_be_read(tmp_path, pack, read, line):
+    docids = [hashlib.sha256(str(i).encode()).hexdigest() for i in range(9000)]
+    (tmp_path / "a").write_bytes(pack("".join(map(line.format, docids)).encode())[:-20000])
+    with pytest.raises(DataError, match=r"cannot be unpacked after line \d+: .*a: ") as refused:
+        read(tmp_path / "a")
+    assert 5000 < int(re.search(r"after line (\d+)", str(refused.value))[1]) < 9000
 
 
 @pytest.mark.parametrize(("suffix", "opener"), [("gz", gzip.open), ("xz", lzma.open)])

@@ -19,6 +19,7 @@ from rankrl.errors import DataError, MissingDependencyError
 BLANKS = " \t\r\n\f\v"  # C's isspace; Python's str.split() would also cut docids at U+00A0 or U+3000
 
 _BLOCK_BYTES = 1 << 16  # small enough that what a block is cut into stays in the processor's cache
+_DAMAGED = (EOFError, lzma.LZMAError, zlib.error, RuntimeError, gzip.BadGzipFile)  # RuntimeError: lz4's
 _GZIP, _XZ, _LZ4 = b"\x1f\x8b", b"\xfd7zXZ", b"\x04\x22\x4d\x18"
 
 
@@ -35,7 +36,7 @@ def opened(path: str | Path, what: str) -> Iterator[IO[bytes]]:
         raise DataError(f"{what} not found: {path}") from None
     except IsADirectoryError:
         raise DataError(f"{what} is a folder, not a file: {path}") from None
-    except (EOFError, lzma.LZMAError, zlib.error, RuntimeError, gzip.BadGzipFile) as error:  # RuntimeError: lz4's
+    except _DAMAGED as error:
         raise DataError(f"{what} cannot be unpacked: {path}: {error}") from None
     except OSError as error:
         raise DataError(f"{what} cannot be read: {path}: {error.strerror or error}") from None
@@ -69,14 +70,18 @@ def blocks(path: str | Path, what: str) -> Iterator[tuple[int, str]]:
     """
     number = 1
     with opened(path, what) as file:
-        for raw in _whole_lines(file):
-            text = _decoded(raw, number, path)
-            if number == 1:
-                text = text.removeprefix("\ufeff")
-            if "\r" in text:
-                text = text.replace("\r\n", "\n").replace("\r", "\n")
-            yield number, text if text.endswith("\n") else text + "\n"
-            number += text.count("\n")
+        try:
+            for raw in _whole_lines(file):
+                text = _decoded(raw, number, path)
+                if number == 1:
+                    text = text.removeprefix("\ufeff")
+                if "\r" in text:
+                    text = text.replace("\r\n", "\n").replace("\r", "\n")
+                yield number, text if text.endswith("\n") else text + "\n"
+                number += text.count("\n")
+        except _DAMAGED as error:
+            after = f" after line {number - 1}" if number > 1 else ""
+            raise DataError(f"{what} cannot be unpacked{after}: {path}: {error}") from None
 
 
 def ends_with_line_end(path: str | Path, what: str) -> bool:
@@ -121,13 +126,21 @@ def _line_ends(raw: bytes) -> int:
 
 
 def numbered(lines: Iterable[str], source: str, first: int = 1) -> Iterator[tuple[int, str]]:
-    """(line number, line) without comments ("#"), blank lines, line ends and a leading byte order mark."""
+    """(line number, line) without comments ("#"), blank lines, line ends and a leading byte order mark.
+
+    Raises:
+        DataError: a NUL byte, or a byte order mark before a later line, which would become a part of its qid.
+    """
     for number, line in enumerate(lines, start=first):
         if "\0" in line:
             raise DataError(f"{source}:{number}: a NUL byte: this is not a text file")
         text = line.rstrip("\r\n")
         if number == 1:
             text = text.removeprefix("\ufeff")
+        elif text.startswith("\ufeff"):
+            raise DataError(
+                f"{source}:{number}: a byte order mark stands before the line, as where files were joined; remove it"
+            )
         if text.strip(BLANKS) and not text.startswith("#"):
             yield number, text
 

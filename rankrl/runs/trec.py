@@ -74,7 +74,7 @@ def _plain_fields(text: str, width: int) -> list[str] | None:
         return None
     if odd and _SPACES_OF_PYTHON.search(text):
         return None
-    if text.startswith("#") or "\n#" in text:
+    if text.startswith(("#", "\ufeff")) or "\n#" in text or (odd and "\n\ufeff" in text):
         return None
     fields = text.replace("\n", " \0 ").split()
     if len(fields) != (width + 1) * count or fields[width :: width + 1].count("\0") != count:
@@ -275,6 +275,8 @@ def check_qid(qid: str) -> None:
     check_id(qid, "qid", spaces=False)
     if qid.startswith("#"):
         raise DataError(f"qid {qid!r} starts with '#', which makes its line a comment; rename the topic")
+    if qid.startswith("\ufeff"):
+        raise DataError(f"qid {qid!r} starts with a byte order mark, which is no part of a line; rename the topic")
 
 
 def check_id(text: str, what: str, *, spaces: bool) -> None:
