@@ -1,8 +1,8 @@
 """`rankrl.evaluation` against trec_eval's own reference outputs, to the four decimals that it prints.
 
 pytrec_eval holds trec_eval 9's sums. Version 10 interpolates precision (IPrec, 11pt_avg) in another way, so these measures are
-compared with the outputs of 9.0.8 only; everything else with both. What has no number (runid, relstring) and what version 10 added
-(rbp, unj) is left out; the counts say how many values that leaves.
+compared with the outputs of 9.0.8 only; everything else with both. What has no number (runid, relstring) and what version 10
+added (rbp, unj) is left out; the counts say how many values that leaves.
 """
 
 from __future__ import annotations
