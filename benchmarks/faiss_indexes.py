@@ -3,14 +3,13 @@
 python benchmarks/faiss_indexes.py [--vectors 100000] [--dimension 128] [--queries 1000] [--threads 2] [--repeats 5]
 
 Vectors are drawn from seeded clusters on the unit sphere and compared by inner product. Both sides get the same vectors, seeds
-and threads, and are timed in turn in one process; the median is shown. "same" is the share of queries for which both found
-the same 100 vectors, and overhead what our search costs on top: ordering ties, and for flat scoring again in float64.
+and threads and are timed in turn in one process; the best time of each counts. "same" is the share of queries for which both
+found the same 100 vectors, and overhead what our search costs on top: ordering ties, and for flat scoring again in float64.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 import time
@@ -75,7 +74,9 @@ def rows(args: argparse.Namespace) -> Iterator[dict[str, str]]:
             found, expected = ours(queries_QD), raw(queries_QD)
             truth = found if truth is None else truth
             pairs = [(seconds(ours, queries_QD), seconds(raw, queries_QD)) for _ in range(args.repeats)]
-            our_s, raw_s = (statistics.median(side) for side in zip(*pairs, strict=True))
+            our_s, raw_s = (
+                min(side) for side in zip(*pairs, strict=True)
+            )  # what else runs here can only add to a time
             values = (
                 name,
                 f"{our_build_s:.2f}",
@@ -172,7 +173,7 @@ def main() -> None:
         f"{TITLE}: {args.vectors:,} x {args.dimension}, {args.queries} queries, k = {K}, {args.threads} threads, ",
         end="",
     )
-    print(f"faiss {_faiss.library().__version__}, median of {args.repeats}\n\n| {' | '.join(COLUMNS)} |")
+    print(f"faiss {_faiss.library().__version__}, best of {args.repeats}\n\n| {' | '.join(COLUMNS)} |")
     print("|" + " --- |" * len(COLUMNS))
     for row in rows(args):
         print(f"| {' | '.join(row.values())} |")
