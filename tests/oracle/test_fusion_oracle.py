@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from rankrl.runs import read_run
 from retrieval.fusion import comb_mnz, fuse, min_max, min_max_fusion, reciprocal_rank_fusion, weighted_fusion, z_scores
 
 # The two runs that pyserini's fusion tests read; the second one's rank column says 1 and 3 for the topic "1".
@@ -110,22 +108,3 @@ def test_every_sum_is_ranxs(ranx):
     close(flat(weighted_fusion(ours, weights=weights)), by_ranx(wsum(theirs, weights)))
     close(flat(comb_mnz(ours)), by_ranx(ranx_mnz(scaled)))
     close({(q, d): s for q, scores in ours[0].items() for d, s in min_max(scores).items()}, by_ranx(scaled[0]))
-
-
-@pytest.mark.slow
-def test_real_runs_are_fused_as_ranx_fuses_them(ranx):
-    """Two runs of TREC DL 2019 with 100 documents a topic; ranx breaks ties by position, so ranks only where there are none."""
-    from ranx.fusion import rrf, wsum
-    from ranx.normalization import min_max_norm
-
-    folder = Path(__file__).parents[3] / "shared" / "data" / "dl19" / "runs"
-    if not folder.is_dir():
-        pytest.skip("the runs of DL19 are not here")
-    ours = [read_run(folder / f"{name}.trec") for name in ("bm25", "d_bert_kd_tasb")]
-    sums = by_ranx(wsum([min_max_norm(ranx.Run(run)) for run in ours], [0.3, 0.7]))
-    assert flat(min_max_fusion(ours, weights=[0.3, 0.7])) == pytest.approx(sums, rel=1e-12, abs=1e-12)
-    untied = [qid for qid in ours[0] if all(len(set(run[qid].values())) == len(run[qid]) for run in ours)]
-    assert len(untied) == 37
-    some = [{qid: run[qid] for qid in untied} for run in ours]
-    ranks = by_ranx(rrf(list(map(ranx.Run, some)), k=60))
-    assert flat(reciprocal_rank_fusion(some)) == pytest.approx(ranks, rel=1e-12)
