@@ -107,8 +107,8 @@ class Hybrid:
         """One list per query, best first, at most k documents each.
 
         Raises:
-            ConfigError: k < 1.
-            DataError: a stage gives a document without a score, where scores are fused.
+            ConfigError: k < 1, or a stage gives scores to some of its documents only.
+            DataError: a score that is not finite, or as the stages.
         """
         if k < 1:
             raise ConfigError(f"k is {k}; it must be at least 1")

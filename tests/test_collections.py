@@ -235,6 +235,13 @@ def test_unknown_names_get_the_nearest_ones(folder):
         load_collection(folder).queries("tset")
 
 
+def test_an_empty_name_is_not_the_current_folder(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert load_collection(".").name == folder.name
+    with pytest.raises(ConfigError, match="the collection's name is empty"):
+        load_collection("")
+
+
 @pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
 def test_a_folder_that_is_no_collection_is_refused_at_once(folder, name):
     (folder / name).unlink()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
 
 import pytest
 
 from rankrl.cli import main
 from rankrl.commands.fuse import METHODS as OFFERED
 from rankrl.provenance import read_provenance, write_provenance
-from rankrl.runs import read_run, write_run
+from rankrl.runs import parse_run, read_run, write_run
 from retrieval.fusion import METHODS, fuse, reciprocal_rank_fusion
 
 LEFT = {"q1": {"a": 3.0, "b": 2.0, "c": 1.0}, "q2": {"a": 1.0}}
@@ -61,9 +63,33 @@ def test_the_order_of_the_runs_changes_no_byte_of_a_topic(runs):
         assert sorted(one) == sorted(other)
 
 
+def test_a_dash_is_standard_output_and_leaves_no_file(runs, tmp_path, capsys):
+    before = set(tmp_path.iterdir())
+    assert main(["fuse", *runs, "-o", "-"]) == 0
+    printed = capsys.readouterr()
+    expected = reciprocal_rank_fusion([LEFT, RIGHT])
+    assert parse_run(printed.out.splitlines(), "stdout") == expected and "written to stdout" in printed.err
+    (tmp_path / "-").write_text("somebody's file\n")
+    assert main(["fuse", *runs, "-o", "-"]) == 0
+    assert set(tmp_path.iterdir()) == {*before, tmp_path / "-"}
+
+
+def test_a_run_from_a_pipe_is_fused_and_has_no_hash(runs):
+    os.mkfifo("pipe")
+    with subprocess.Popen(["cp", "right.trec", "pipe"]) as writer:
+        assert main(["fuse", "left.trec", "pipe", "-o", "fused.trec"]) == 0
+        assert writer.wait(10) == 0
+    assert read_run("fused.trec") == reciprocal_rank_fusion([LEFT, RIGHT])
+    assert read_provenance("fused.trec")["runs"][1] == {"path": "pipe", "sha256": None}
+
+
 @pytest.mark.parametrize(
     "arguments, complaint",
     [
+        (
+            ["left.trec", "right.trec", "left.trec"],
+            "the run left.trec is given twice; --weights makes a run count more",
+        ),
         (["left.trec"], "one run (left.trec) cannot be fused"),
         (["left.trec", "nowhere.trec"], "nowhere.trec"),
         (["left.trec", "right.trec", "--weights", "1"], "1 weights for 2 runs"),

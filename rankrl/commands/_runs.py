@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from rankrl.commands._tables import FORMATS, best, csv_text, json_text, latex, markdown, table
 from rankrl.errors import ConfigError, DataError
-from rankrl.runs import QRELS_FORMATS, RUN_FORMATS, RunNotes, stream_run
+from rankrl.runs import QRELS_FORMATS, RUN_FORMATS, RunNotes, stream_run, write_run
 from rankrl.types import Qrels, Run
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ __all__ = [
     "chosen_qrels",
     "csv_text",
     "deliver",
+    "deliver_run",
     "json_text",
     "latex",
     "markdown",
@@ -213,6 +216,19 @@ def deliver(text: str, output: str | None) -> None:
     with atomic_writer(output) as file:
         file.write(text)
     print(f"wrote {output}", file=sys.stderr)
+
+
+def deliver_run(output: str, run: Run, *, tag: str) -> None:
+    """Write the run, `-` to standard output."""
+    if output != "-":
+        write_run(output, run, tag=tag)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run"
+        write_run(path, run, tag=tag)
+        with path.open(encoding="utf-8") as file:
+            shutil.copyfileobj(file, sys.stdout)
+    sys.stdout.flush()
 
 
 def say(lines: Iterable[str]) -> None:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rankrl.commands._runs import deliver_run
 from rankrl.errors import ConfigError
 from rankrl.types import Run
 
@@ -31,19 +33,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--depth", type=int, metavar="N", help="only the best N of each list count (default: all)")
     parser.add_argument("--k", type=int, metavar="N", help="documents per topic, at most (default: all)")
     parser.add_argument("--tag", default="fused", help="the run's name in its last column (default: %(default)s)")
-    parser.add_argument("-o", "--output", required=True, metavar="RUN", help="the run file to write")
+    parser.add_argument("-o", "--output", required=True, metavar="RUN", help="the run file to write (-: stdout)")
 
 
 def run(args: argparse.Namespace) -> int:
     from rankrl.lookup import shelf
     from rankrl.provenance import write_provenance
-    from rankrl.runs import read_run, write_run
+    from rankrl.runs import read_run
 
     shelf("retrievers")
     from retrieval.fusion import RRF_CONSTANT, fuse, reciprocal_rank_fusion
 
     if len(args.runs) < 2:
         raise ConfigError(f"one run ({args.runs[0]}) cannot be fused; give two or more")
+    if twice := [path for path, count in Counter(args.runs).items() if count > 1]:
+        raise ConfigError(f"the run {twice[0]} is given twice; --weights makes a run count more")
     if args.rrf_k is not None and args.method != "rrf":
         raise ConfigError(f"--rrf-k belongs to --method rrf; {args.method} has no such constant")
     constant = RRF_CONSTANT if args.rrf_k is None else args.rrf_k
@@ -55,18 +59,20 @@ def run(args: argparse.Namespace) -> int:
         options["rrf_k"] = constant
     else:
         fused = fuse(runs, args.method, **options)
-    write_run(args.output, fused, tag=args.tag)
-    if Path(args.output).is_file():  # not a pipe or /dev/null
+    deliver_run(args.output, fused, tag=args.tag)
+    if args.output != "-" and Path(args.output).is_file():  # not a pipe or /dev/null
         write_provenance(args.output, {"fusion": {"method": args.method, **options}, "runs": inputs})
     _report(args, runs, fused)
     return 0
 
 
 def _described(path: str) -> dict[str, Any]:
-    """A run's path, hash and own description, read before the output may replace it."""
+    """A run's path, hash and own description, read before the output may replace it; of a pipe, which is read once, the path."""
     from rankrl.files import content_sha256
     from rankrl.provenance import read_provenance
 
+    if Path(path).is_fifo():
+        return {"path": path, "sha256": None}
     digest = content_sha256(path)
     described = read_provenance(path)
     found: dict[str, Any] = {"path": path, "sha256": digest}
@@ -75,8 +81,9 @@ def _described(path: str) -> dict[str, Any]:
 
 def _report(args: argparse.Namespace, runs: Sequence[Run], fused: Run) -> None:
     documents = sum(map(len, fused.values()))
+    where = "stdout" if args.output == "-" else args.output
     print(
-        f"{args.method} of {len(runs)} runs: {len(fused)} topics, {documents} documents listed, written to {args.output}",
+        f"{args.method} of {len(runs)} runs: {len(fused)} topics, {documents} documents listed, written to {where}",
         file=sys.stderr,
     )
     for path, one in zip(args.runs, runs, strict=True):

@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rankrl.commands._options import add_options, given_options, refuse_unknown
+from rankrl.commands._runs import deliver_run
 from rankrl.errors import ConfigError
 
 if TYPE_CHECKING:
     from rankrl.contracts import Retriever
-    from rankrl.types import CandidateList, Query, Run
+    from rankrl.types import CandidateList, Query
 
 _BATCH = 128
 
@@ -106,8 +105,8 @@ def run(args: argparse.Namespace) -> int:
 
     found = {listing.query.qid: {c.docid: _score(c.score) for c in listing.candidates} for listing in lists}
     empty = sum(not len(listing) for listing in lists)
-    _write(args.output, found, tag=args.retriever)
-    if Path(args.output).is_file():
+    deliver_run(args.output, found, tag=args.retriever)
+    if args.output != "-" and Path(args.output).is_file():
         from rankrl.provenance import write_provenance
 
         facts = {
@@ -200,17 +199,3 @@ def _score(score: float | None) -> float:
     if score is None:
         raise ConfigError("the retriever gave a document without a score; a run needs one for each")
     return score
-
-
-def _write(output: str, run: Run, *, tag: str) -> None:
-    from rankrl.runs import write_run
-
-    if output != "-":
-        write_run(output, run, tag=tag)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "run"
-        write_run(path, run, tag=tag)
-        with path.open(encoding="utf-8") as file:
-            shutil.copyfileobj(file, sys.stdout)
-    sys.stdout.flush()

@@ -40,6 +40,8 @@ def load_collection(name_or_path: str | Path) -> Collection:
         MissingDependencyError: the library that reads it is not installed.
     """
     name = str(name_or_path)
+    if not name.strip():  # a shell variable that is not set would otherwise be the current folder
+        raise ConfigError("the collection's name is empty; see `rankrl list collections`")
     if name in (bundled := _bundled()):
         return Collection(name, BeirFolder(bundled[name]))
     if name in NAMED:

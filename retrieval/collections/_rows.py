@@ -5,7 +5,6 @@ Repaired without a word, because nothing can be lost: CRLF line ends, a byte ord
 
 from __future__ import annotations
 
-import json
 import lzma
 import re
 import zlib
@@ -15,6 +14,7 @@ from typing import Any, BinaryIO, cast
 
 from rankrl.errors import DataError
 from rankrl.files import open_text
+from rankrl.runs.rows import parsed as json_in
 
 LONGEST_LINE_BYTES = 64 << 20
 """A longer line is refused: it is a file without line ends, and would fill the memory."""
@@ -56,16 +56,17 @@ def raw_lines(path: Path, *, what: str) -> Iterator[tuple[int, int, bytes]]:
 
 
 def parsed(line: bytes, where: str) -> dict[str, Any]:
-    """The JSON object of a line."""
+    """The JSON object of a line.
+
+    Raises:
+        DataError: not UTF-8, not JSON, not an object, or one in which a key stands twice.
+    """
     try:
-        row = json.loads(line.decode("utf-8"))
+        row = json_in(line.decode("utf-8"), where)
     except UnicodeDecodeError as error:
         raise DataError(
             f"{where}: not UTF-8 text: byte 0x{line[error.start]:02x} at position {error.start + 1}; save the file as UTF-8"
         ) from None
-    except (ValueError, RecursionError) as error:
-        detail = error.msg if isinstance(error, json.JSONDecodeError) else error
-        raise DataError(f"{where}: not JSON: {detail}; a line is one JSON object") from None
     if not isinstance(row, dict):
         raise DataError(f"{where}: expected a JSON object, got {type(row).__name__}")
     return row
