@@ -110,6 +110,14 @@ class Lucene:
         self._analyzer = _jvm.java_class("io.anserini.index.IndexCollection").DEFAULT_ANALYZER
         self._generator = _jvm.java_class("io.anserini.search.query.BagOfWordsQueryGenerator")()
         self._scored = _jvm.java_class("io.anserini.search.ScoredDocs")
+        self._fields = _jvm.java_class("org.apache.lucene.index.FieldInfos").getMergedFieldInfos(reader)
+        self._order = _by_score_and_docid(descending=True) if self._keeps_docids() else None
+
+    def _keeps_docids(self) -> bool:
+        """True when Lucene can order by docid here; those of indexes that Lucene 8 wrote it cannot read (anserini#1952)."""
+        docid = self._fields.fieldInfo("id")
+        kept = docid is not None and str(docid.getDocValuesType().toString()) != "NONE"
+        return kept and "lucene.version=8" not in str(self._reader.toString())
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -133,12 +141,14 @@ class Lucene:
     def _best(self, text: str, k: int) -> list[tuple[str, float]]:
         if self._size == 0:
             return []
-        query = self._generator.buildQuery(_CONTENTS, self._analyzer, _encodable(text))
-        depth = k + _MORE
+        text = _encodable(text)
+        query = self._generator.buildQuery(_CONTENTS, self._analyzer, text)
+        cut_by_lucene = self._expand is None and self._order is not None
+        depth = k if cut_by_lucene else k + _MORE
         while True:
             docids, scores = self._hits(query, text, min(depth, self._size))
             # the k-th score must not go on behind the last hit, or the documents that tie with it are not all here
-            if len(docids) < depth or scores[-1] < scores[k - 1]:
+            if cut_by_lucene or len(docids) < depth or scores[-1] < scores[k - 1]:
                 break
             depth *= 4
         found = sorted(zip(docids, scores, strict=True), reverse=True)  # by docid descending …
@@ -148,20 +158,22 @@ class Lucene:
     def _hits(self, query: Any, text: str, depth: int) -> tuple[list[str], list[float]]:
         """The docids and scores of at most `depth` documents, best first."""
         try:
-            if self._expand is None:
-                found = self._scored.fromTopDocs(self._searcher.search(query, depth), self._searcher)
-            else:
+            if self._expand is not None:
                 found = self._expand(query, text, depth)
+            elif self._order is not None:
+                top = self._searcher.search(query, depth, self._order, True)
+                found = self._scored.fromTopDocs(top, self._searcher)
+            else:
+                found = self._scored.fromTopDocs(self._searcher.search(query, depth), self._searcher)
         except Exception as error:
             raise DataError(f"Lucene cannot search for {text[:60]!r}: {_jvm.first_line(error)}") from error
         return list(found.docids or ()), list(found.scores or ())
 
     def _expander(self, rm3: RM3, parser: str | None) -> Any:
         """The function (query, its text, depth) -> hits of the expanded query."""
-        fields = _jvm.java_class("org.apache.lucene.index.FieldInfos").getMergedFieldInfos(self._reader)
         raw = None
-        if not fields.hasVectors():
-            if parser is None or fields.fieldInfo("raw") is None:
+        if not self._fields.hasVectors():
+            if parser is None or self._fields.fieldInfo("raw") is None:
                 raise ConfigError(
                     "rm3 reads the terms of documents, and the index holds neither their term vectors nor their raw text; "
                     "search one that holds them, or leave rm3 out"
@@ -174,17 +186,16 @@ class Lucene:
         context_class = _jvm.java_class("io.anserini.rerank.RerankerContext")
         analysis = _jvm.java_class("io.anserini.analysis.AnalyzerUtils")
         first = max(int(arguments_class().rerankcutoff), rm3.documents)
-        by_docid = _ties_by_docid()
+        order = _by_score_and_docid(descending=False)
 
         def expanded(query: Any, text: str, depth: int) -> Any:
             # as SimpleSearcher does it, so the documents that are read are the same ones
-            top = self._searcher.search(query, min(first, self._size), by_docid, True)
+            top = self._searcher.search(query, min(first, self._size), order, True)
             read = self._scored.fromTopDocs(top, self._searcher)
             if not read.scores:
                 return read
             arguments = arguments_class()
             arguments.hits = depth
-            text = _encodable(text)
             terms = analysis.analyze(self._analyzer, text)
             context = context_class(self._searcher, None, query, None, text, terms, None, arguments)
             return expand.rerank(read, context)
@@ -200,11 +211,13 @@ def _content(description: Mapping[str, Any]) -> dict[str, Any]:
     return {name: description[name] for name in ("corpus_sha256", "documents", "empty", "vectors")}
 
 
-def _ties_by_docid() -> Any:
-    """Lucene's order by score, then docid ascending."""
+def _by_score_and_docid(*, descending: bool) -> Any:
+    """Lucene's order by score, best first, then by docid, which it compares as UTF-8, so like Python's strings."""
     field = _jvm.java_class("org.apache.lucene.search.SortField")
     kinds = _jvm.java_class("org.apache.lucene.search.SortField$Type")
-    return _jvm.java_class("org.apache.lucene.search.Sort")(field.FIELD_SCORE, field("id", kinds.STRING_VAL))
+    return _jvm.java_class("org.apache.lucene.search.Sort")(
+        field.FIELD_SCORE, field("id", kinds.STRING_VAL, descending)
+    )
 
 
 def _encodable(text: str) -> str:

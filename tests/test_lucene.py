@@ -356,6 +356,31 @@ def test_an_index_that_others_built_is_searched_as_it_is(tmp_path):
         BM25(texts, prebuilt=str(torn))
 
 
+def test_an_index_that_cannot_be_ordered_by_docid_is_cut_the_same_way(tmp_path):
+    """As others than Anserini write them: ids that are stored and indexed, and no more."""
+    _jvm.start()
+    lucene_class = {
+        name.rpartition(".")[2]: _jvm.java_class(f"org.apache.lucene.{name}")
+        for name in ("index.IndexWriter", "index.IndexWriterConfig", "store.FSDirectory", "document.Document",
+                     "document.StringField", "document.TextField", "document.Field$Store")
+    }  # fmt: skip
+    analyzer = _jvm.java_class("io.anserini.index.IndexCollection").DEFAULT_ANALYZER
+    folder = _jvm.java_class("java.io.File")(str(tmp_path)).toPath()
+    writer = lucene_class["IndexWriter"](
+        lucene_class["FSDirectory"].open(folder), lucene_class["IndexWriterConfig"](analyzer)
+    )
+    texts = [Document(f"{number:03}", "", "same words") for number in range(200)]
+    for document in texts:
+        made = lucene_class["Document"]()
+        made.add(lucene_class["StringField"]("id", document.docid, lucene_class["Field$Store"].YES))
+        made.add(lucene_class["TextField"]("contents", document.text, lucene_class["Field$Store"].NO))
+        writer.addDocument(made)
+    writer.close()
+    found = BM25(texts, prebuilt=str(tmp_path))
+    assert searched(found, "words", k=3) == ["199", "198", "197"]
+    assert searched(found, "words", k=300) == [document.docid for document in texts[::-1]]
+
+
 def test_a_prebuilt_name_is_looked_up_and_its_size_is_compared(tmp_path, monkeypatch):
     texts = documents("whale", "ship")
     with pytest.raises(ConfigError, match="no prebuilt index 'msmarco-v1-pasage', did you mean 'msmarco-v1-passage'"):
