@@ -97,6 +97,15 @@ def test_every_pair_is_compared_once_and_adjusted_for_their_number():
     assert tuple(d for d in among_others if d.measure == "nDCG@10") == found  # a measure is a family of its own
 
 
+def test_the_seed_decides_what_is_drawn_in_the_interval_and_in_the_randomisation_test():
+    qrels, runs = random_systems(4)
+    two = {name: runs[name] for name in ("s0", "s1")}
+    one, other = (compare(qrels, two, ["nDCG@10"], seed=seed).differences[0] for seed in (1, 2))
+    assert (one.low, one.high) != (other.low, other.high)
+    assert one.p_by_test["randomisation"] != other.p_by_test["randomisation"]
+    assert one.p_by_test["t"] == other.p_by_test["t"]
+
+
 @pytest.mark.parametrize("test", TESTS)
 def test_the_test_that_is_chosen_decides(test):
     qrels, runs = random_systems(5)
@@ -241,6 +250,15 @@ def test_queries_that_got_worse_are_listed_worst_first_with_what_moved():
     )  # "n" entered the list, but beyond the cutoff
     assert (first.unjudged_before, first.unjudged_after) == (1, 2)
     assert (second.qid, second.drop, second.moves) == ("q2", 0.5, (Move("a", 1, 1, 2),))
+
+
+def test_a_rank_weighs_as_in_dcg():
+    judged = {docid: 1 for docid in "azpqr"}
+    before = {docid: -float(rank) for rank, docid in enumerate("apqrz")}
+    after = {docid: -float(rank) for rank, docid in enumerate("xapqryz")}  # of the first 5, a is 2nd and z is gone
+    (found,) = flipped("nDCG@5", {"q": before}, {"q": after}, {"q": judged})
+    # 1/log2(6) = 0.387 is more than 1 - 1/log2(3) = 0.369; as reciprocal ranks it would be less
+    assert [move.docid for move in found.moves][:2] == ["z", "a"]
 
 
 def test_a_measure_without_cutoff_reads_the_whole_list_and_decides_what_is_relevant():

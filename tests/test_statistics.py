@@ -164,6 +164,13 @@ def test_neither_the_order_of_the_topics_nor_of_the_systems_changes_a_digit(diff
     assert bootstrap_interval(swapped, rng=rng(seed), resamples=50) == (-high, -low)
 
 
+def test_an_interval_of_values_that_mirror_themselves_does_so_too_and_no_zero_has_a_sign():
+    low, high = bootstrap_interval([-0.3, -0.1, 0.1, 0.3], rng=rng(), resamples=50)
+    assert low == -high < 0
+    low, high = bootstrap_interval([-0.5, *[0.0] * 40], rng=rng())
+    assert low < 0 and str(high) == "0.0"
+
+
 def test_bug_differences_too_small_to_be_squared_had_no_spread():
     assert paired_t([1e-200, -1e-200]) == (0.0, 1.0)
     assert standardised_difference([3e-200, 1e-200]) == pytest.approx(2**0.5)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankrl.commands import _runs
+from rankrl.commands._outputs import columns
 from rankrl.comparison import flips, worse
 from rankrl.errors import ConfigError
 from rankrl.types import Qrels, Run
@@ -101,7 +100,7 @@ def found(comparison: Comparison, qrels: Qrels, files: Sequence[_runs.RunFile], 
 
 def lines(flips: Flips, args: argparse.Namespace) -> Iterator[str]:
     """The text for a terminal: for each difference the worst queries, and what moved in them."""
-    width = columns(args)
+    width = columns(args.output) or 80
     for d, all_ in flips.by_difference:
         lost = f"lost more than {args.flip_threshold:g}" if args.flip_threshold else "got worse"
         shown = "" if len(all_) <= args.flips else f"; the worst {args.flips}"
@@ -146,11 +145,6 @@ def _record(flip: Flip, flips: Flips) -> dict[str, Any]:
 
     text = {} if flips.queries is None else {"text": flips.query(flip.qid)}
     return {**asdict(flip), "drop": flip.drop, **text, "moves": [moved(move) for move in flip.moves]}
-
-
-def columns(args: argparse.Namespace) -> int:
-    """Columns of the terminal; 80 where the text goes elsewhere."""
-    return shutil.get_terminal_size().columns if args.output is None and sys.stdout.isatty() else 80
 
 
 def _one_line(text: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
-import sys
+import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
+
+from rankrl.commands._outputs import columns
 
 FORMATS = ("table", "markdown", "latex", "json", "csv")
 Cell = tuple[int, int]
@@ -21,13 +22,18 @@ _LATEX = str.maketrans(
     | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
 )
 
+_MINUS = re.compile(r"(?<![\w.-])-(?=\d)")  # the sign of a number, which LaTeX would set as a hyphen
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
-    """Aligned columns, the first `left` to the left and the others to the right; on a terminal the first one may be cut."""
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1, output: str | None = None) -> str:
+    """Aligned columns, the first `left` to the left and the others to the right.
+
+    output: the file that it is for, None for standard output; only on a terminal the first column may be cut.
+    """
     lines = [list(heads), *map(list, rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
-    if sys.stdout.isatty():
-        too_wide = sum(widths) + 2 * (len(widths) - 1) - shutil.get_terminal_size().columns
+    if (room := columns(output)) is not None:
+        too_wide = sum(widths) + 2 * (len(widths) - 1) - room
         widths[0] = max(8, widths[0] - max(0, too_wide))
     printed = []
     for line in lines:
@@ -61,13 +67,18 @@ def latex(
     """
     written = [f"% {line}" for line in ["needs \\usepackage{booktabs}", *note.splitlines()]]
     written.append(f"\\begin{{tabular}}{{{'l' * left}{'r' * (len(heads) - left)}}}")
-    written += ["\\toprule", " & ".join(head.translate(_LATEX) for head in heads) + r" \\", "\\midrule"]
+    written += ["\\toprule", " & ".join(map(_in_latex, heads)) + r" \\", "\\midrule"]
     for number, row in enumerate(rows):
-        cells = [cell.translate(_LATEX) for cell in row]
+        cells = [_in_latex(cell) for cell in row]
         cells = [f"\\textbf{{{c}}}" if c and (number, column) in bold else c for column, c in enumerate(cells)]
         # \\ takes an optional argument, so a row that starts with [ would be eaten without the braces
         written.append(" & ".join(f"{{{c}}}" if c.startswith("[") else c for c in cells) + r" \\")
     return "\n".join([*written, "\\bottomrule", "\\end{tabular}"]) + "\n"
+
+
+def _in_latex(text: str) -> str:
+    signed = _MINUS.sub("$-$", text.translate(_LATEX))
+    return signed.replace("--", "-{}-")  # else two of them would become one dash
 
 
 def csv_text(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

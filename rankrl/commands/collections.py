@@ -99,7 +99,7 @@ def _show(args: argparse.Namespace) -> int:
         for split, one in facts.items()
         if split
     ]
-    table = "\n" + _runs.table(heads, rows) if rows else "no judgements\n"
+    table = "\n" + _runs.table(heads, rows, output=args.output) if rows else "no judgements\n"
     hashes = {name: digest for one in facts.values() for name, digest in one.get("sha256", {}).items()}
     sums = "".join(f"{digest}  {name}\n" for name, digest in sorted(hashes.items()))
     _runs.deliver("\n".join(lines) + "\n" + table + ("\nSHA-256\n" + sums if sums else ""), args.output)
@@ -207,5 +207,5 @@ def _verify(args: argparse.Namespace) -> int:
     else:
         words = {True: "ok", False: "FAILED", None: "-"}
         rows = [[words[check.passed], check.what, check.detail] for check in found]
-        _runs.deliver(_runs.table(["", collection.name, ""], rows, left=3), args.output)
+        _runs.deliver(_runs.table(["", collection.name, ""], rows, left=3, output=args.output), args.output)
     return 1 if failed else 0

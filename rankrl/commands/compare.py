@@ -16,13 +16,13 @@ misses counts as 0. The same seed gives the same bytes.
 from __future__ import annotations
 
 import argparse
-import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from rankrl.commands import _flips, _runs
+from rankrl.commands._outputs import check_output, columns
 from rankrl.comparison import LEVEL, POWER, TESTS, check_means, compare_evaluations
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     from rankrl.evaluation import by_score, evaluate_stream
     from rankrl.measures import at_level, parse_measures
 
+    if args.output is not None:
+        check_output("-o", args.output, reads=[args.baseline, *args.runs, *([args.qrels] if args.qrels else [])])
     _flips.check_arguments(args)
     measures = [str(m) for m in parse_measures(args.metrics)]
     if args.relevance_level is not None:
@@ -113,19 +115,20 @@ def _main_table(
     if args.all_pairs:
         numbered = [[name, f"{mean:.4f}", str(i)] for i, (name, mean) in enumerate(means.items(), start=1)]
         heading = f"{measure}, {topics} topics, every pair of runs\n"
-        return heading + _runs.table(["run", "mean", "number"], numbered) + _runs.table(["pair", *heads], rows)
+        tables = [(["run", "mean", "number"], numbered), (["pair", *heads], rows)]
+        return heading + "".join(_runs.table(*one, output=args.output) for one in tables)
     baseline = differences[0].baseline
     with_means = [[row[0], f"{means[d.system]:.4f}", *row[1:]] for row, d in zip(rows, differences, strict=True)]
     first = [baseline, f"{means[baseline]:.4f}", *[""] * len(heads)]
     heading = f"{measure}, {topics} topics, differences from {baseline}\n"
-    return heading + _runs.table(["run", "mean", *heads], [first, *with_means])
+    return heading + _runs.table(["run", "mean", *heads], [first, *with_means], output=args.output)
 
 
 def _verdict_lines(d: Difference, label: str, args: argparse.Namespace) -> str:
-    room = _flips.columns(args) - len(d.verdict) - 2
-    if sys.stdout.isatty() and len(label) > room:  # as the table cuts it
+    width = columns(args.output)
+    if width is not None and len(label) > (room := width - len(d.verdict) - 2):  # as the table cuts it
         label = "…" + label[1 - room :]
-    power = [] if args.all_pairs else textwrap.wrap(d.power_in_words, _flips.columns(args) - 2)
+    power = [] if args.all_pairs else textwrap.wrap(d.power_in_words, (width or 80) - 2)
     return f"{label}: {d.verdict}\n" + "".join(f"  {line}\n" for line in power)
 
 
@@ -151,7 +154,7 @@ def _other_tests(
         "shows: the smallest true difference that the topics show four times in five\n"
         "needs: the topics that would show the observed difference four times in five\n"
     )
-    return _runs.table(heads, rows) + (explained if args.all_pairs else "")
+    return _runs.table(heads, rows, output=args.output) + (explained if args.all_pairs else "")
 
 
 def _how(comparison: Comparison, args: argparse.Namespace) -> str:

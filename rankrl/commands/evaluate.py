@@ -21,6 +21,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from rankrl.commands import _runs
+from rankrl.commands._outputs import check_output
 from rankrl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.per_query and args.format in ("markdown", "latex"):
         raise ConfigError(f"--per-query is written in the formats table, json and csv, not in {args.format}")
+    if args.output is not None:
+        check_output("-o", args.output, reads=[*args.runs, *([args.qrels] if args.qrels else [])])
     asked = args.metrics or DEFAULT_MEASURES
     level = args.relevance_level
     measures = [str(m) for m in parse_measures(asked)] if level is None else at_level(asked, level)
@@ -183,7 +186,7 @@ _TIES_EXPLAINED = (
 
 
 def _as_table(scored: list[_Scored], args: argparse.Namespace) -> str:
-    text = _per_query_table(scored) + "\n" if args.per_query else ""
+    text = _per_query_table(scored, args.output) + "\n" if args.per_query else ""
     others = list(scored[0].others)
     heads = ["run", "measure", "mean", "95% interval", *others, "topics", "missing"]
     lines = []
@@ -201,13 +204,13 @@ def _as_table(scored: list[_Scored], args: argparse.Namespace) -> str:
                     str(len(one.evaluation.missing)),
                 ]
             )
-    text += _runs.table(heads, lines, left=2)
+    text += _runs.table(heads, lines, left=2, output=args.output)
     if args.ties:
         text += "\n" + "".join(fill(_ties_in_words(one), 100) + "\n" for one in scored) + _TIES_EXPLAINED
     return text
 
 
-def _per_query_table(scored: list[_Scored]) -> str:
+def _per_query_table(scored: list[_Scored], output: str | None) -> str:
     topics = dict.fromkeys(qid for one in scored for qid in one.evaluation.topics)
     measures = scored[0].evaluation.measures
     digits = {measure: _digits(measure) for measure in measures}
@@ -217,7 +220,7 @@ def _per_query_table(scored: list[_Scored]) -> str:
         for one in scored
         if qid in one.evaluation.values[measures[0]]
     ]
-    return _runs.table(["topic", "run", *measures], lines, left=2)
+    return _runs.table(["topic", "run", *measures], lines, left=2, output=output)
 
 
 def _digits(measure: str) -> int:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankrl.commands import _runs
+from rankrl.commands._outputs import check_output
 from rankrl.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     for option in ("depth", "queries", "text_characters"):
         if (value := getattr(args, option)) is not None and value < 1:
             raise ConfigError(f"--{option.replace('_', '-')} is {value}; it must be at least 1")
-    _check_output(args)
+    check_output("-o", args.output, reads=[*args.runs, *([args.qrels] if args.qrels else [])])
     date = _date(args.date)
     from rankrl.measures import DEFAULT_MEASURES, parse_measures
     from rankrl.report import Heading, content, page
@@ -92,16 +93,6 @@ def run(args: argparse.Namespace) -> int:
     _runs.deliver(text, args.output)
     _runs.say([*remarks, *_size(text, found)])
     return 0
-
-
-def _check_output(args: argparse.Namespace) -> None:
-    """Refuse a destination that would replace what is read, before minutes are spent."""
-    target = Path(args.output)
-    if target.is_dir():
-        raise ConfigError(f"-o {args.output} is a folder; give the name of a file to write")
-    for given in (*args.runs, *([args.qrels] if args.qrels else [])):
-        if target.exists() and Path(given).exists() and target.samefile(given):
-            raise ConfigError(f"-o {args.output} is one of the files to read; give another name")
 
 
 def _date(given: str | None) -> str:
