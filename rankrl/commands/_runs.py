@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rankrl.commands._outputs import STDOUT
 from rankrl.commands._tables import FORMATS, best, csv_text, json_text, latex, markdown, table
 from rankrl.errors import ConfigError, DataError
 from rankrl.runs import QRELS_FORMATS, RUN_FORMATS, RunNotes, stream_run, write_run
@@ -207,8 +208,8 @@ def _few(qids: Sequence[str]) -> str:
 
 
 def deliver(text: str, output: str | None) -> None:
-    """Print the text, or write it whole to the file."""
-    if output is None:
+    """Print the text (no file, or "-"), or write it whole to the file."""
+    if output is None or output == STDOUT:
         sys.stdout.write(text)
         return
     from rankrl.files import atomic_writer
