@@ -385,6 +385,18 @@ def test_wrong_tables_are_named_with_table_split_and_row(tmp_path, change, compl
     assert complaint in str(refused.value) and "\n" not in str(refused.value)
 
 
+def test_a_readme_that_describes_no_tables_is_not_in_the_way_and_a_broken_one_is_named(tmp_path, capfd):
+    folder = planted(tmp_path / "set", {**HUB_TABLES, "qrels": HUB_QRELS}, kind="jsonl")
+    for text in ("", "# About\n", "---\nlicense: mit\n---\n# About\n"):
+        (folder / "README.md").write_text(text)
+        capfd.readouterr()
+        assert load_collection(f"hf:{folder}").splits == ("test", "train", "test-unseen", "test-shared")
+        assert capfd.readouterr() == ("", "")
+    (folder / "README.md").write_text("---\nconfigs:\n- name: corpus\n---\n")
+    with pytest.raises(DataError, match=r"README\.md cannot be loaded with `datasets`: .*config_name"):
+        _ = load_collection(f"hf:{folder}").splits
+
+
 def test_files_that_are_no_tables_and_sets_that_are_not_there_are_one_sentence(tmp_path):
     folder = planted(tmp_path / "set", {**HUB_TABLES, "qrels": HUB_QRELS})
     (folder / "corpus" / "corpus-00000-of-00001.parquet").write_bytes(b"PAR1 and then nothing")

@@ -84,15 +84,19 @@ def test_two_rankings_of_scifact_fuse_to_the_quality_that_was_measured():
     assert found == {method: pytest.approx(expected, abs=2e-4) for method, expected in SCIFACT.items()}
 
 
-def test_depth_is_how_far_each_stage_looks_and_k_changes_no_score(collection):
+def test_depth_is_how_far_each_stage_looks_and_k_changes_no_score_unless_it_is_more(collection):
     write_run("a.trec", {"q1": {"d1": 3.0, "d2": 2.0, "d3": 1.0}}, tag="a")
-    write_run("b.trec", {"q1": {"d3": 3.0, "d2": 2.0, "d1": 1.0}}, tag="b")
+    write_run("b.trec", {"q1": {"d3": 4.0, "d2": 3.0, "d1": 0.0}}, tag="b")
     stages = [Stored.from_collection(collection, run=Path(name)) for name in ("a.trec", "b.trec")]
-    query = [Query("q1", "x")]
-    whole = scores(Hybrid(stages, method="minmax").search(query, 10))["q1"]
-    assert scores(Hybrid(stages, method="minmax").search(query, 1))["q1"] == dict([next(iter(whole.items()))])
-    assert scores(Hybrid(stages, method="minmax", depth=1).search(query, 1)) == {"q1": {"d3": 1.0}}
-    assert scores(Hybrid(stages, method="minmax", depth=1).search(query, 2))["q1"] == {"d3": 1.0, "d1": 1.0}
+
+    def found(k, **options):
+        return scores(Hybrid(stages, method="minmax", **options).search([Query("q1", "x")], k))["q1"]
+
+    assert found(10) == {"d2": 1.25, "d3": 1.0, "d1": 1.0}
+    assert found(1) == {"d2": 1.25}
+    assert found(1, depth=1) == {"d3": 1.0}
+    assert found(2, depth=1) == {"d3": 1.0, "d1": 1.0}
+    assert found(3, depth=1) == {"d2": 1.25, "d3": 1.0, "d1": 1.0}
 
 
 class Unscored:

@@ -78,14 +78,15 @@ class Tables:
         return tuple(sorted({*names, *self._described(self.folder)})) or ("default",)
 
     def _described(self, folder: Path) -> list[str]:
-        """The tables that a README of the hub's kind describes."""
+        """The tables that a README of the hub's kind describes; [] for any other README."""
         from huggingface_hub import DatasetCard
 
-        if not (folder / "README.md").is_file():
+        path = folder / "README.md"
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        if not text.startswith("---"):
             return []
-        with _told(str(folder / "README.md")):
-            described = DatasetCard.load(folder / "README.md", ignore_metadata_errors=True).data.get("configs") or []
-            return [one["config_name"] for one in described]
+        with _told(str(path)):
+            return [one["config_name"] for one in DatasetCard(text).data.get("configs") or []]
 
     @cached_property
     def _commit(self) -> str:
