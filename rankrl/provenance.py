@@ -21,6 +21,8 @@ from rankrl.files import atomic_writer, content_sha256, open_text
 
 LIBRARIES = ("numpy", "torch", "transformers", "bm25s", "pyserini", "faiss-cpu", "faiss-gpu", "sentence-transformers")
 
+_HASH = "run_sha256"
+
 
 def provenance_path(run: str | Path) -> Path:
     """The file that describes a run."""
@@ -28,14 +30,23 @@ def provenance_path(run: str | Path) -> Path:
 
 
 def write_provenance(run: str | Path, facts: Mapping[str, Any]) -> None:
-    """Describe a run that has been written: `facts`, the command, versions, the time (UTC) and the run's SHA-256."""
-    whole = {**facts, "made_by": surroundings(), "run_sha256": content_sha256(run)}
-    with atomic_writer(provenance_path(run)) as file:
-        file.write(json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
+    """Describe a run that has been written: `facts`, the command, versions, the time (UTC) and the run's SHA-256.
+
+    A fact that JSON has no type for is written as its text.
+
+    Raises:
+        DataError: the run cannot be read, or in the place of the description is a file that describes no run.
+    """
+    path = provenance_path(run)
+    if path.exists() and not _describes_a_run(path):
+        raise DataError(f"{path} describes no run and was left as it is; move it away, or give {run} another name")
+    whole = {**facts, "made_by": surroundings(), _HASH: content_sha256(run)}
+    with atomic_writer(path) as file:
+        file.write(json.dumps(whole, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def read_provenance(run: str | Path) -> dict[str, Any] | None:
-    """What stands beside a run, or None when nothing does.
+    """What stands beside a run, or None when nothing does: no such file, or one of another kind (`run.json` beside `run`).
 
     Raises:
         DataError: the description is no JSON object, or was written for another content of the run.
@@ -50,11 +61,21 @@ def read_provenance(run: str | Path) -> dict[str, Any] | None:
             raise DataError(f"{path}: not JSON: {error}") from None
     if not isinstance(found, dict):
         raise DataError(f"{path}: expected a JSON object")
-    if found.get("run_sha256") != (now := content_sha256(run)):
+    if _HASH not in found:
+        return None
+    if found[_HASH] != (now := content_sha256(run)):
         raise DataError(
             f"{path} describes another version of {run} (its SHA-256 is {now}); delete it, or make the run again"
         )
     return found
+
+
+def _describes_a_run(path: Path) -> bool:
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return isinstance(found, dict) and _HASH in found
 
 
 def surroundings() -> dict[str, Any]:

@@ -14,6 +14,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
@@ -283,6 +284,12 @@ def _fields(reranker: Any) -> dict[str, Any]:
     return {f.name: getattr(reranker, f.name) for f in fields(reranker)} if is_dataclass(reranker) else {}
 
 
+def settings(part: Reranker | Engine) -> dict[str, Any]:
+    """Option -> value with which a reranker or an engine was made, as far as it keeps it by that name; no functions."""
+    kept = {option: getattr(part, option) for option in _parameters(type(part)) if hasattr(part, option)}
+    return {option: value for option, value in kept.items() if not callable(value)}
+
+
 def engine_names() -> list[str]:
     """The engines there are: modules of `rankrl.engines` that define a class `…Engine`."""
     return sorted(path.stem for path in _ENGINES.glob("*.py") if _engine_class(path))
@@ -301,8 +308,9 @@ def _engine_spec(name: str) -> str:
     return f"rankrl.engines.{name}:{_engine_class(_ENGINES / f'{name}.py')}"
 
 
-def _parameters(make: Any) -> set[str]:
-    return set(inspect.signature(make).parameters)
+def _parameters(make: Any) -> AbstractSet[str]:
+    """The names of what it is made with, in their order."""
+    return inspect.signature(make).parameters.keys()
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +340,7 @@ def write_reranker_card(folder: str | Path, name: str, reranker: Reranker, **eng
     """
     card = {
         "reranker": name,
-        "options": {option: value for option, value in _fields(reranker).items() if not callable(value)},
+        "options": settings(reranker),
         "engine_options": engine_options,
         "prompt_sha256": prompt_fingerprint(reranker),
         "rankrl": __version__,

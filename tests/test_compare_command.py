@@ -13,6 +13,7 @@ from contextlib import suppress
 import pytest
 
 from rankrl.cli import main
+from rankrl.commands.compare import _p
 from rankrl.runs import write_qrels, write_run
 
 
@@ -57,7 +58,10 @@ def test_the_same_seed_prints_the_same_numbers(files, capsys):
 
 def test_json_and_csv_hold_what_the_table_shows(files, capsys):
     main(["compare", "base.trec", "better.trec", "--qrels", "q.txt", "--metric", "RR", "--format", "json"])
-    (from_json,) = json.loads(capsys.readouterr().out)["differences"]
+    whole = json.loads(capsys.readouterr().out)
+    (from_json,) = whole.pop("differences")
+    assert (whole["qrels"], whole["seed"], whole["topics"]) == ("q.txt", 0, 40)
+    assert whole["missing"] == {"base": [], "better": []}
     main(
         ["compare", "base.trec", "better.trec", "--qrels", "q.txt", "--metric", "RR", "--format", "csv", "-o", "c.csv"]
     )
@@ -71,6 +75,7 @@ def test_json_and_csv_hold_what_the_table_shows(files, capsys):
     [
         (["base.trec", "nope.trec", "--qrels", "q.txt"], "run not found: nope.trec"),
         (["base.trec", "base.trec", "--qrels", "q.txt"], "base.trec is given twice"),
+        (["base.trec", "nope.trec", "--qrels", "q.txt", "--metric", "NumRet"], "NumRet is a sum over topics"),
         (["base.trec", "same.trec", "--qrels", "q.txt", "--metric", "NumRet"], "NumRet is a sum over topics"),
         (["base.trec", "same.trec", "--qrels", "q.txt", "--metric", "MAPP"], "did you mean 'AP'"),
         (["base.trec", "same.trec", "--qrels", "q.txt", "--flips", "0"], "--flips must be at least 1, got 0"),
@@ -137,6 +142,37 @@ def test_every_pair_is_numbered_and_holm_counts_them(files, capsys):
     assert "Holm over 3 comparisons" in lines[-1] and max(map(len, lines)) <= 80
 
 
+def test_what_every_pair_shows_stands_in_columns_and_not_in_words(files, capsys):
+    printed = compared(capsys, "base.trec", "better.trec", "same.trec", "--all-pairs")
+    assert "four times in five; one of" not in printed and "  40 topics show" not in printed
+    head = next(line for line in printed.splitlines() if line.startswith("pair") and "needs" in line)
+    assert head.split() == ["pair", "effect", "p", "t", "Holm", "p", "Wilcoxon", "Holm", "shows", "needs"]
+
+
+def test_the_scores_decide_not_the_order_of_the_lines(files, capsys):
+    lines = (files / "better.trec").read_text().splitlines(keepends=True)
+    (files / "turned.trec").write_text("".join(lines[i ^ 1] for i in range(len(lines))))
+    (row,) = csv.DictReader(compared(capsys, "better.trec", "turned.trec", "--format", "csv").splitlines())
+    assert (row["wins"], row["ties"], row["losses"]) == ("0", "40", "0")
+
+
+def test_small_p_values_are_rounded_until_nothing_is_left():
+    assert [_p(p) for p in (1.0, 0.05004, 0.00006, 0.00005, 0.00004999, 0.0)] == [
+        "1.0000", "0.0500", "0.0001", "0.0001", "<.0001", "<.0001",
+    ]  # fmt: skip
+
+
+def test_bold_is_what_is_significant_after_the_adjustment(files, capsys):
+    base = {f"q{i}": {"r": 1.0, "x": 2.0} for i in range(40)}
+    better = {n: base | {f"q{i}": {"r": 2.0, "x": 1.0} for i in range(n)} for n in (1, 2, 6)}
+    for n, run in better.items():
+        write_run(f"better{n}.trec", run, tag="b")
+    runs = ["base.trec", "better6.trec"]
+    assert "**+0.0750**" in compared(capsys, *runs, "--format", "markdown")  # p = 2 / 2**6, alone
+    runs += ["better1.trec", "better2.trec"]
+    assert "**" not in compared(capsys, *runs, "--format", "markdown")  # 3 times that
+
+
 def test_the_order_of_the_runs_changes_the_order_of_the_rows_only(files, capsys):
     def rows(*runs: str) -> dict[str, dict[str, object]]:
         found = json.loads(compared(capsys, *runs, "--format", "json"))["differences"]
@@ -176,8 +212,9 @@ def test_markdown_and_latex_hold_one_row_a_run_and_mark_what_is_significant(file
 def collection(files):
     """A collection for the judgements of `files`: `worse` loses the relevant document on q7, and puts it third on q3."""
     (files / "c" / "qrels").mkdir(parents=True)
-    texts = {"r": "The right answer", "x": "Another\ttext\x1b[31m in red", "y": "A third one " + "and so on " * 40}
-    corpus = [{"_id": docid, "title": "", "text": text} for docid, text in texts.items()]
+    titles = {"r": "The right answer"}
+    texts = {"r": "Its text", "x": "Another\ttext\x1b[31m in red", "y": "A third one " + "and so on " * 40}
+    corpus = [{"_id": docid, "title": titles.get(docid, ""), "text": text} for docid, text in texts.items()]
     (files / "c" / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in corpus))
     queries = [{"_id": f"q{i}", "text": f"question {i}"} for i in range(40)]
     (files / "c" / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in queries))
@@ -249,6 +286,14 @@ def test_a_terminal_of_80_columns_shows_long_names_by_their_ends(files):
     assert any("13T115832: significantly better at the 5 % level" in line for line in lines)
 
 
+def test_documents_without_judgement_are_counted_only_where_their_number_changed(files, capsys):
+    run = {f"q{i}": {"x": 2.0, "r": 1.0} for i in range(40)}
+    write_run("u.trec", run | {"q7": {"r": 2.0, "u": 1.0}}, tag="u")
+    write_run("v.trec", run | {"q7": {"v": 2.0, "r": 1.0}}, tag="v")
+    assert "  grade  1      1 -> 2      r\n" in (shown := compared(capsys, "u.trec", "v.trec", "--flips", "1"))
+    assert "without judgement" not in shown
+
+
 def test_every_document_that_moved_is_in_json_and_five_are_in_the_table(files, capsys):
     judged = {f"d{i}": i % 2 for i in range(8)}
     write_qrels("q.txt", {"q1": judged, "q2": {"d1": 1}})
@@ -272,6 +317,9 @@ def test_runs_may_be_of_any_format_and_what_was_odd_is_said(files, capsys):
     printed = capsys.readouterr()
     assert "RR, base -> rows: 10 of 40 queries got worse; the worst 1\nq30  0.5000 -> 0.0000" in printed.out
     assert "rows: 10 of 40 topics are not in the run and count as 0 (q30, q31, q32, q33, q34, …)" in printed.err
+    assert main(["compare", "base.trec", "rows.jsonl", "--qrels", "q.txt", "--format", "json"]) == 0
+    missing = json.loads(capsys.readouterr().out)["missing"]
+    assert missing == {"base": [], "rows": [f"q{i}" for i in range(30, 40)]}
 
 
 def test_documents_that_the_collection_excludes_are_left_out_of_values_and_flips(collection, capsys):

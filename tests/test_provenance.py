@@ -1,7 +1,10 @@
 """The description beside a run: found, believed only for the content it was written for."""
 
+import datetime
 import hashlib
 import json
+import time
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +38,36 @@ def test_a_description_of_another_content_is_not_believed(run_file):
     write_run(run_file, {"q": {"d": 2.0}}, tag="t")
     with pytest.raises(DataError, match="another version"):
         read_provenance(run_file)
+
+
+def test_how_and_when_it_was_made_is_told(run_file, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/opt/bin/rankrl", "retrieve", "bm25", "--k", "5"])
+    monkeypatch.setenv("TZ", "Pacific/Auckland")
+    time.tzset()
+    try:
+        write_provenance(run_file, {"folder": Path("runs")})
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    found = read_provenance(run_file)
+    assert found["made_by"]["command"] == ["rankrl", "retrieve", "bm25", "--k", "5"]
+    made = datetime.datetime.fromisoformat(found["made_by"]["time"])
+    assert abs(datetime.datetime.now(datetime.UTC) - made) < datetime.timedelta(minutes=1)
+    assert found["folder"] == "runs"  # a type that JSON does not have
+
+
+@pytest.mark.parametrize("text", ['{"q": {"d": 1.0}}', '{"qid": "q", "docid": "d"}\n{"qid": "q", "docid": "e"}\n'])
+def test_bug_a_run_in_json_beside_a_run_was_taken_for_its_description_and_replaced(tmp_path, text):
+    write_run(tmp_path / "bm25", {"q": {"d": 1.0}}, tag="t")
+    (tmp_path / "bm25.json").write_text(text)
+    with pytest.raises(DataError, match=r"bm25\.json describes no run and was left as it is"):
+        write_provenance(tmp_path / "bm25", {})
+    assert (tmp_path / "bm25.json").read_text() == text
+
+
+def test_json_of_another_kind_beside_a_run_is_not_its_description(run_file):
+    provenance_path(run_file).write_text('{"q": {"d": 1.0}}')
+    assert read_provenance(run_file) is None
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "\xff"])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 
 import pytest
 
 from rankrl.cli import main
-from rankrl.provenance import read_provenance
+from rankrl.provenance import read_provenance, write_provenance
+from rankrl.reranking import load_reranker
 from rankrl.runs import ranked, read_run
 
 DOCUMENTS = {f"d{i}": f"{'faust ' * i}text number {i}" for i in range(8)}
@@ -103,15 +105,41 @@ def test_a_tiny_model_that_says_nothing_readable_leaves_the_first_stage_order(fo
 
 
 def test_what_the_run_was_made_of_stands_beside_it(folder, capsys):
-    assert rerank("--depth", "3", "--option", "num_child=2") == 0
+    write_provenance("bm25.trec", {"retriever": {"engine": "bm25s"}})
+    described = read_provenance("bm25.trec")
+    digest = hashlib.sha256((folder / "bm25.trec").read_bytes()).hexdigest()
+    assert rerank("--depth", "3", "--limit", "2", "--option", "num_child=2") == 0
     found = read_provenance("out/new.trec")
     assert found["collection"]["name"] == "c" and found["collection"]["documents"] == 8
-    assert found["first_stage"]["sha256"] == hashlib.sha256((folder / "bm25.trec").read_bytes()).hexdigest()
-    assert found["reranker"]["options"] == {"num_child": 2} and len(found["reranker"]["prompt_sha256"]) == 64
-    assert found["depth"] == 3 and found["topics"] == 2
+    assert found["first_stage"] == {"run": "bm25.trec", "sha256": digest, "described_as": described}
+    reranker = found["reranker"]
+    assert (reranker["name"], reranker["model"]) == ("rank_r1", "x")
+    assert reranker["engine"] == "counting_engine:CountingEngine"
+    assert reranker["options"] == {"num_child": 2} and len(reranker["prompt_sha256"]) == 64
+    assert (found["split"], found["depth"], found["topics"], found["limit"]) == ("test", 3, 2, 2)
+    assert found["seconds"] >= found["cost"]["seconds"] > 0
     cost = found["cost"]
     assert (cost["prompt_tokens"], cost["completion_tokens"]) == (10 * cost["calls"], 5 * cost["calls"])
     assert cost["readings"] == {"ok": cost["calls"]} and f"{cost['calls']} calls" in capsys.readouterr().err
+
+
+def test_the_settings_that_nobody_gave_are_recorded_too_and_the_weights_by_their_fingerprint(folder, tiny_model_dir):
+    prints = []
+    for tokens in ("4", "4", "5"):
+        assert rerank("--max-new-tokens", tokens, engine="transformers", model=tiny_model_dir) == 0
+        found = read_provenance("out/new.trec")["reranker"]
+        assert found["options"] == {"max_new_tokens": int(tokens)}
+        assert found["settings"]["num_child"] == load_reranker("rank_r1", engine=object()).reranker.num_child
+        assert (found["settings"]["temperature"], found["settings"]["max_new_tokens"]) == (0.0, int(tokens))
+        prints.append(found["engine_fingerprint"])
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_a_device_gets_no_description_beside_it(folder, monkeypatch):
+    written = []
+    monkeypatch.setattr("rankrl.provenance.write_provenance", lambda *given: written.append(given))
+    assert rerank("-o", os.devnull) == 0
+    assert written == []
 
 
 def test_a_stale_description_of_the_first_stage_is_said_and_left_out(folder, capsys):
@@ -138,7 +166,7 @@ def test_a_stale_description_of_the_first_stage_is_said_and_left_out(folder, cap
         (["--collection", "scifacts"], "no collection 'scifacts', did you mean 'scifact'"),
         (["--split", "dev"], "dev"),
         (["-o", "c"], "-o c is a folder"),
-        (["-o", "bm25.trec"], "-o bm25.trec is the run to rerank"),
+        (["-o", "bm25.trec"], "-o bm25.trec is one of the files to read"),
         (["-o", "bm25.trec/new.trec"], "is not a folder that you may write to"),
         (["--explain", "out/new.trec"], "-o and --explain are the same file"),
         (["--engine", "transformers", "--model", "./gone"], "no model at ./gone"),

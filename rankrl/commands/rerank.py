@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from rankrl.commands._outputs import check_output
 from rankrl.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -93,23 +93,17 @@ def run(args: argparse.Namespace) -> int:
 
     orders = [ranking.docids(listing) for ranking, listing in zip(rankings, listings, strict=True)]
     write_run(args.output, _with_tails(listings, orders, first_stage, exclusions), tag=args.reranker)
-    _describe(args, loaded, collection.facts(args.split), {**options, **engine_options}, len(listings), took_s)
     print(_account(loaded, f"{collection.name} ({args.split})", len(listings), took_s, args.output), file=sys.stderr)
+    if Path(args.output).is_file():  # not a pipe or /dev/null
+        _describe(args, loaded, collection.facts(args.split), options, len(listings), took_s)
     return 0
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
     """Refuse what could not be written before hours are spent on it."""
-    given = [("-o", args.output)] + ([("--explain", args.explain)] if args.explain else [])
-    for option, name in given:
-        path = Path(name)
-        if path.is_dir():
-            raise ConfigError(f"{option} {name} is a folder; give the name of a file to write")
-        if path.exists() and Path(args.run).exists() and path.samefile(args.run):
-            raise ConfigError(f"{option} {name} is the run to rerank; give another file")
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
-        if not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise ConfigError(f"{option} {name} cannot be written: {folder} is not a folder that you may write to")
+    check_output("-o", args.output, reads=[args.run])
+    if args.explain:
+        check_output("--explain", args.explain, reads=[args.run])
     if args.explain and Path(args.explain).absolute() == Path(args.output).absolute():
         raise ConfigError(f"-o and --explain are the same file: {args.explain}")
 
@@ -209,10 +203,14 @@ def _describe(
     topics: int,
     took_s: float,
 ) -> None:
-    """Write what the run was made of beside it: collection, first stage, reranker, model, cost."""
+    """Write what the run was made of beside it: collection, first stage, reranker, model, cost.
+
+    options are those of the command line; settings are all that reranker and engine were made with,
+    what the model's card says included.
+    """
     from rankrl.files import content_sha256
     from rankrl.provenance import read_provenance, write_provenance
-    from rankrl.reranking import prompt_fingerprint
+    from rankrl.reranking import prompt_fingerprint, settings
 
     try:
         described = read_provenance(args.run)
@@ -224,6 +222,8 @@ def _describe(
         "model": args.model,
         "engine": args.engine,
         "options": options,
+        "settings": {**settings(loaded.reranker), **settings(loaded.engine)},
+        "engine_fingerprint": getattr(loaded.engine, "fingerprint", None),
         "prompt_sha256": prompt_fingerprint(loaded.reranker),
     }
     first_stage = {"run": args.run, "sha256": content_sha256(args.run), "described_as": described}
