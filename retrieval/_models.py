@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 POOLINGS = ("mean", "cls", "last")
 
 Embed = Callable[[list[str], str, bool], "Array"]
-"""(texts, prefix, whether they are queries) -> float32 vectors (N, D)."""
+"""(texts of one batch, prefix, whether they are queries) -> float32 vectors (B, D)."""
 
 _LIBRARYS_POOLING = {"last": "lasttoken"}
 
@@ -68,7 +68,7 @@ def sentence_transformer(folder: Path, device: str, options: EncoderOptions) -> 
 
     def embed(texts: list[str], prefix: str, as_query: bool) -> Array:
         encode = model.encode_query if as_query else model.encode_document
-        found: Array = encode(texts, prompt=prefix, batch_size=options.batch_size, show_progress_bar=False)
+        found: Array = encode(texts, prompt=prefix, batch_size=len(texts), show_progress_bar=False)
         return found.astype("float32", copy=False)
 
     prompts = model.prompts or {}
@@ -121,23 +121,14 @@ def plain(folder: Path, device: str, options: EncoderOptions) -> Loaded:
 
     @torch.inference_mode()
     def embed(texts: list[str], prefix: str, as_query: bool) -> Array:
-        order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
-        vectors_ND: Array = np.empty((len(texts), model.config.hidden_size), dtype=np.float32)
-        for start in range(0, len(order), options.batch_size):
-            chosen = order[start : start + options.batch_size]
-            tokens = tokenizer(
-                [prefix + texts[i] for i in chosen],
-                padding=True,
-                truncation=True,
-                max_length=max_tokens,
-                return_tensors="pt",
-            ).to(device)
-            if tokens["input_ids"].shape[1] == 0:  # nothing but empty texts, and a tokenizer that adds no marker
-                vectors_ND[chosen] = 0.0
-                continue
-            states_BTD = model(**tokens).last_hidden_state.float()
-            vectors_ND[chosen] = _pooled(states_BTD, tokens["attention_mask"], pooling).cpu().numpy()
-        return vectors_ND
+        tokens = tokenizer(
+            [prefix + text for text in texts], padding=True, truncation=True, max_length=max_tokens, return_tensors="pt"
+        ).to(device)
+        if tokens["input_ids"].shape[1] == 0:  # nothing but empty texts, and a tokenizer that adds no marker
+            return np.zeros((len(texts), model.config.hidden_size), dtype=np.float32)
+        states_BTD = model(**tokens).last_hidden_state.float()
+        pooled: Array = _pooled(states_BTD, tokens["attention_mask"], pooling).cpu().numpy()
+        return pooled
 
     return Loaded(
         embed,
@@ -161,10 +152,17 @@ def _pooled(states_BTD: Any, mask_BT: Any, pooling: str) -> Any:
 
 
 def _positions(model: Any, otherwise: int) -> int:
-    """How many positions a transformer has; `otherwise` when its configuration does not say."""
-    config = getattr(model, "config", None)
-    found = getattr(config, "max_position_embeddings", None) if config is not None else None
-    return int(found) if isinstance(found, int) and found > 0 else otherwise
+    """How many tokens a transformer has positions for; `otherwise` when its configuration does not say."""
+    import torch
+
+    found = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    if not isinstance(found, int) or found <= 0:
+        return otherwise
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
+            # RoBERTa and its kin count positions from the one after the padding's
+            return found if module.padding_idx is None else found - module.padding_idx - 1
+    return found
 
 
 def _within(default: int, most: int, options: EncoderOptions) -> int:

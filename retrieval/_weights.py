@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from rankrl.errors import DataError
+from rankrl.pretrained import hub_away, looks_local
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".model")
 _READ = (*_WEIGHTS, ".json", ".txt", ".py", ".jinja")
@@ -41,14 +41,14 @@ def model_folder(name: str) -> Path:
         return path
     if path.exists():
         raise DataError(f"no model at {name}: it is a file; give the folder that has config.json")
-    if path.is_absolute() or name.startswith(".") or name.endswith(("/", os.sep)) or name.count("/") > 1:
+    if looks_local(name):
         raise DataError(
             f"no model at {name}: give minilm, a folder with config.json, or a name on the Hugging Face hub"
         )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-    away = _hub_away()
+    away = hub_away()
     try:
         return Path(snapshot_download(name, ignore_patterns=_NOT_FETCHED, local_files_only=bool(away)))
     except (OSError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError) as error:
@@ -88,22 +88,3 @@ def _sha256(path: Path) -> str:
         return named
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _hub_away(timeout_s: float = 5.0) -> str:
-    """Why the hub cannot be asked, "" when it can; its own client would try for most of a minute to find out."""
-    import socket
-    from urllib.parse import urlsplit
-    from urllib.request import getproxies
-
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
-        return "is switched off (HF_HUB_OFFLINE)"
-    if getproxies():  # what can be reached is the proxy's to say
-        return ""
-    endpoint = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
-    try:
-        port = endpoint.port or (80 if endpoint.scheme == "http" else 443)
-        socket.create_connection((endpoint.hostname or "", port), timeout=timeout_s).close()
-    except OSError:
-        return "cannot be reached"
-    return ""

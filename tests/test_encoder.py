@@ -119,6 +119,9 @@ def test_texts_beyond_one_block_are_encoded_like_those_before(plain, monkeypatch
     counted: list[int] = []
     assert np.abs(encoder.documents(TEXTS, counted.append) - whole).max() <= 1e-5
     assert counted == [4, 2]
+    counted.clear()
+    load(plain, pooling="mean", batch_size=2).documents(["moon", "sea", "moon", "moon", "a heart"], counted.append)
+    assert counted == [4, 1]  # the longest first, and the three equal ones at once
 
 
 def test_no_texts_give_no_vectors(plain):
@@ -191,6 +194,25 @@ def test_long_texts_are_cut_at_max_tokens(request, folder):
     assert load(folder, pooling="mean").identity["max_tokens"] == 64
 
 
+def test_a_roberta_whose_tokenizer_knows_no_limit_reads_as_many_tokens_as_it_has_positions_for(plain, tmp_path):
+    """Its positions begin after the padding's, so a table of 66 has room for 64 and the 65th ended in an IndexError."""
+    import torch
+    from transformers import AutoTokenizer, RobertaConfig, RobertaModel
+
+    tokenizer = AutoTokenizer.from_pretrained(plain)
+    tokenizer.model_max_length = 10**30
+    tokenizer.save_pretrained(tmp_path)
+    shape = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+    config = RobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=66, pad_token_id=1, **shape)
+    with torch.random.fork_rng(devices=[]):
+        RobertaModel(config).save_pretrained(tmp_path)
+    encoder = load(tmp_path, pooling="mean")
+    assert encoder.identity["max_tokens"] == 64
+    assert np.isfinite(encoder.documents(["heart " * 100])).all()
+    with pytest.raises(ConfigError, match=r"max_tokens is 65, but .* reads 64 at most"):
+        load(tmp_path, pooling="mean", max_tokens=65)
+
+
 def test_bfloat16_is_near_and_comes_back_as_float32(plain):
     full, half = (load(plain, pooling="mean", dtype=dtype).documents(TEXTS) for dtype in ("float32", "bfloat16"))
     assert half.dtype == np.float32
@@ -211,7 +233,7 @@ def test_numbers_that_are_not_finite_are_refused(plain, tmp_path):
     weights = load_file(broken / "model.safetensors")
     weights["encoder.layer.1.output.dense.bias"] = torch.full((32,), float("nan"))
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(DataError, match=r"not finite for the text 'heart attack'"):
+    with pytest.raises(DataError, match=r"not finite for the text 'a dose of the drug, in mice"):
         load(broken, pooling="mean").documents(TEXTS)
 
 
@@ -339,9 +361,11 @@ def test_options_that_cannot_be_used_are_refused_before_anything_is_loaded(optio
         EncoderOptions(**options)
 
 
-def test_a_device_that_is_not_there_is_refused(plain):
-    with pytest.raises(ConfigError, match="device 'cuda:7' cannot be used"):
-        load(plain, pooling="mean", device="cuda:7")
+@pytest.mark.parametrize("device", ["cuda:7", "nope", "meta", "xla"])
+def test_a_device_that_is_not_there_is_refused_in_one_short_line(plain, device):
+    with pytest.raises(ConfigError, match=f"device '{device}' cannot be used") as told:
+        load(plain, pooling="mean", device=device)
+    assert "\n" not in str(told.value) and len(str(told.value)) < 300
 
 
 def test_models_that_are_not_there_are_told_in_one_line(plain, tmp_path, monkeypatch):

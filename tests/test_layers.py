@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("rankrl", "rewards", "retrieval", "scripts", "benchmarks")
 
 ROOMS = [
-    {"rankrl", "rankrl.errors", "rankrl.types", "rankrl.contracts", "rankrl.files"},
+    {"rankrl", "rankrl.errors", "rankrl.types", "rankrl.contracts", "rankrl.files", "rankrl.pretrained"},
     {"rankrl.parsing", "rankrl.metrics", "rankrl.statistics", "rankrl.runs", "rankrl.strategies", "rankrl.rl"},
     {"rankrl.rerankers", "rankrl.allocators", "rewards", "retrieval"},
     {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 
 from rankrl.errors import ConfigError, DataError
 from rankrl.files import open_text
+from rankrl.pretrained import hub_away, looks_local
 
 
 class TokenClip:
@@ -47,18 +47,6 @@ class TokenClip:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.tokenizer,))
-
-
-def usable_device(name: str) -> str:
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
-    return name
 
 
 def load_model(name: str, device: str, dtype: str, *, trainable: bool = False) -> tuple[Any, Any]:
@@ -127,39 +115,16 @@ def _base_of(adapter: Path) -> str:
             raise DataError(f"{adapter} names no base_model_name_or_path; it is not a PEFT adapter") from None
     if not Path(base).is_dir() and (beside := adapter.parent / base).is_dir():
         return str(beside)
-    if not Path(base).is_dir() and _looks_local(base):
+    if not Path(base).is_dir() and looks_local(base):
         raise DataError(
             f"{adapter.parent} is an adapter for the model in {base}, which is not there; put it back there"
         )
     return str(base)
 
 
-def _looks_local(name: str) -> bool:
-    return Path(name).is_absolute() or name.startswith(".") or name.endswith(("/", os.sep)) or name.count("/") > 1
-
-
-def _no_hub(timeout_s: float = 5.0) -> str:
-    """Why the Hugging Face hub cannot be asked, "" when it can; its client would try for most of a minute to find out."""
-    import socket
-    from urllib.parse import urlsplit
-    from urllib.request import getproxies
-
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
-        return "is switched off (HF_HUB_OFFLINE)"
-    if getproxies():  # what can be reached is the proxy's to say
-        return ""
-    endpoint = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
-    port = endpoint.port or (80 if endpoint.scheme == "http" else 443)
-    try:
-        socket.create_connection((endpoint.hostname or "", port), timeout=timeout_s).close()
-    except OSError:
-        return "cannot be reached"
-    return ""
-
-
 def _without_hub(name: str) -> bool:
     """True when only local files can be had: a folder, or a name that has to be in the cache."""
-    return Path(name).is_dir() or bool(_no_hub())
+    return Path(name).is_dir() or bool(hub_away())
 
 
 def _check_local(name: str) -> None:
@@ -169,7 +134,7 @@ def _check_local(name: str) -> None:
             raise DataError(f"no model in {name}: the folder has neither config.json nor adapter_config.json")
     elif folder.exists():
         raise DataError(f"no model at {name}: it is a file; give the folder that has config.json")
-    elif _looks_local(name):
+    elif looks_local(name):
         raise DataError(f"no model at {name}: give a folder with config.json, or a name on the Hugging Face hub")
 
 
@@ -195,7 +160,7 @@ def _told_in_one_line(name: str) -> Iterator[None]:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if Path(name).is_dir():
             raise DataError(f"the model in {name} cannot be loaded: {first}") from error
-        hub = f"{why} and it is not in the cache" if (why := _no_hub()) else f"says: {first}"
+        hub = f"{why} and it is not in the cache" if (why := hub_away()) else f"says: {first}"
         raise DataError(f"no model {name!r}: there is no such folder, and the Hugging Face hub {hub}") from error
 
 

@@ -10,15 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rankrl.engines._loading import (
-    TokenClip,
-    check_template,
-    context_length,
-    load_model,
-    load_tokenizer,
-    usable_device,
-)
+from rankrl.engines._loading import TokenClip, check_template, context_length, load_model, load_tokenizer
 from rankrl.errors import ConfigError, DataError
+from rankrl.pretrained import usable_device
 from rankrl.types import Answer, Messages
 
 __all__ = ["TokenClip", "TransformersEngine", "context_length", "load_model", "load_tokenizer"]
