@@ -64,6 +64,7 @@ class Hybrid:
             raise ConfigError(f"depth is {depth}; it must be at least 1")
         self._retrievers, self._method, self._weights = tuple(retrievers), method, weights
         self._rrf_k, self._depth = rrf_k, depth
+        self._searched, self._empty = 0, [0] * len(self._retrievers)
         self._fused([{} for _ in retrievers], 1)  # options that cannot be used are refused before anything is searched
 
     @classmethod
@@ -92,7 +93,7 @@ class Hybrid:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """How the lists are fused, and the provenance of each stage."""
+        """How the lists are fused, the provenance of each stage, and for how many queries so far each found nothing."""
         constant = {"rrf_k": self._rrf_k} if self._method == "rrf" else {}
         return {
             "retriever": "hybrid",
@@ -101,7 +102,16 @@ class Hybrid:
             **constant,
             "depth": self._depth,
             "stages": [getattr(one, "provenance", {"retriever": type(one).__name__}) for one in self._retrievers],
+            "found_nothing": list(self._empty),
         }
+
+    def remarks(self) -> list[str]:
+        """What whoever reads the lists found so far should know: the stages that had no part in some of them."""
+        return [
+            f"stage {number} found nothing for {empty} of {self._searched} topics; they are fused from the others"
+            for number, empty in enumerate(self._empty, start=1)
+            if empty
+        ]
 
     def search(self, queries: Sequence[Query], k: int) -> list[CandidateList]:
         """One list per query, best first, at most k documents each.
@@ -113,6 +123,10 @@ class Hybrid:
         if k < 1:
             raise ConfigError(f"k is {k}; it must be at least 1")
         found = [retriever.search(queries, max(k, self._depth)) for retriever in self._retrievers]
+        self._searched += len(queries)
+        self._empty = [
+            before + sum(not len(one) for one in new) for before, new in zip(self._empty, found, strict=True)
+        ]
         lists = []
         for query, *listings in zip(queries, *found, strict=True):
             known: dict[str, Candidate] = {c.docid: c for listing in listings for c in listing.candidates}

@@ -196,11 +196,25 @@ def test_a_run_file_is_a_first_stage_again(folder, collection):
 def test_the_candidates_of_query_lines_are_a_first_stage(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     line = {"query": "who?", "passages": ["a", "b", "c"], "docids": ["z", "y", "x"], "grades": [0, 1, 0]}
-    Path("lines.jsonl").write_text(json.dumps(line) + "\n")
+    unjudged = {"query": "what?", "passages": ["d"], "docids": ["w"], "split": "train"}
+    Path("lines.jsonl").write_text(json.dumps(line) + "\n" + json.dumps(unjudged) + "\n")
     assert main(["retrieve", "stored", "--collection", "lines.jsonl", "--k", "2", "-o", "run.trec"]) == 0
     assert read_run("run.trec") == {"1": {"z": 3.0, "y": 2.0}}
+    assert main(["retrieve", "stored", "--collection", "lines.jsonl", "--split", "all", "-o", "all.trec"]) == 0
+    assert read_run("all.trec") == {"1": {"z": 3.0, "y": 2.0, "x": 1.0}, "2": {"w": 1.0}}
     assert main(["evaluate", "run.trec", "--collection", "lines.jsonl", "--metrics", "RR@10"]) == 0
     assert "0.5000" in capsys.readouterr().out
+
+
+def test_a_stage_that_finds_nothing_is_told_and_recorded(folder, capsys):
+    """A run over other topics would otherwise leave the other stage alone, and nobody would know."""
+    write_run("other.trec", {"PLAIN-1": {"d1": 1.0}}, tag="t")
+    stages = ["--stages", "stored(run='other.trec')", "bm25(engine='bm25s')"]
+    assert main(["retrieve", "hybrid", "--collection", str(folder), *stages, "-o", "hybrid.trec"]) == 0
+    said = capsys.readouterr().err
+    assert "stage 1 found nothing for 3 of 3 topics; they are fused from the others" in said
+    assert "stage 2 found nothing for 1 of 3 topics" in said  # no document has the word submarine
+    assert read_provenance("hybrid.trec")["retriever"]["found_nothing"] == [3, 1]
 
 
 def test_what_a_stored_run_cannot_give_is_said(collection):

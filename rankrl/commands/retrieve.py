@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rankrl.commands._options import add_options, given_options, refuse_unknown
-from rankrl.commands._runs import deliver_run
+from rankrl.commands._runs import deliver_run, say
 from rankrl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ def run(args: argparse.Namespace) -> int:
         f"found, {sum(map(len, lists))} documents listed, {took_s:.1f} s, written to {where}",
         file=sys.stderr,
     )
+    say(getattr(retriever, "remarks", list)())
     return 0
 
 
