@@ -308,6 +308,19 @@ def test_bright_has_long_documents_and_rewritten_queries(bright):
     }
 
 
+def test_every_excluded_document_of_bright_is_counted_once(bright):
+    several = planted(
+        bright.parent / "several",
+        {
+            "documents": {"pony": TASK},
+            "examples": {"pony": [{**EXAMPLES[0], "excluded_ids": ["e1", "N/A", "x", "e1"]}]},
+        },
+    )
+    collection = load_collection(f"bright:{several}#pony")
+    assert collection.exclusions("test") == collection.exclusions() == {"0": frozenset({"e1", "x"})}
+    assert collection.facts("test")["excluded"] == 2
+
+
 def test_bright_says_which_tasks_there_are_and_what_contradicts_itself(bright):
     with pytest.raises(ConfigError, match="no task of BRIGHT 'biologie', did you mean 'biology'"):
         load_collection(f"bright:{bright}#biologie").queries("test")

@@ -133,7 +133,7 @@ class BeirFolder:
         qrels: Qrels = read_qrels(self._qrels_paths[split])
         return qrels
 
-    def excluded(self, split: str | None) -> Mapping[str, frozenset[str]]:
+    def excluded(self) -> Mapping[str, frozenset[str]]:
         """Nothing: the layout has no list of excluded documents."""
         return {}
 

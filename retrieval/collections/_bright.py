@@ -103,7 +103,7 @@ class Bright:
             raise DataError(f"no judgements in {self.tables.where}, {self.asked}, {self.task}: every `{key}` is empty")
         return {qid: dict.fromkeys(docids, 1) for qid, docids in gold.items() if docids}
 
-    def excluded(self, split: str | None) -> Mapping[str, frozenset[str]]:
+    def excluded(self) -> Mapping[str, frozenset[str]]:
         """The `excluded_ids`: documents that the query's own page was made of.
 
         Raises:

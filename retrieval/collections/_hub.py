@@ -115,7 +115,7 @@ class HubBeir:
             raise DataError(f"no judgements in {tables.where}, {config}, {split}")
         return qrels
 
-    def excluded(self, split: str | None) -> Mapping[str, frozenset[str]]:
+    def excluded(self) -> Mapping[str, frozenset[str]]:
         """Nothing: the layout has no list of excluded documents."""
         return {}
 

@@ -109,7 +109,7 @@ class IrDatasets:
                     )
         return qrels
 
-    def excluded(self, split: str | None) -> Mapping[str, frozenset[str]]:
+    def excluded(self) -> Mapping[str, frozenset[str]]:
         """Nothing: ir_datasets has no list of excluded documents."""
         return {}
 

@@ -110,7 +110,7 @@ class QueryLines:
             if line.split == split and line.grades is not None
         }
 
-    def excluded(self, split: str | None) -> Mapping[str, frozenset[str]]:
+    def excluded(self) -> Mapping[str, frozenset[str]]:
         """Nothing."""
         return {}
 
