@@ -70,6 +70,11 @@ def read_provenance(run: str | Path) -> dict[str, Any] | None:
     return found
 
 
+def source_sha256(path: str | Path) -> str | None:
+    """The SHA-256 of a file that something was made of; None of a pipe, whose content is gone once it was read."""
+    return content_sha256(path) if Path(path).is_file() else None
+
+
 def _describes_a_run(path: Path) -> bool:
     try:
         found = json.loads(path.read_bytes())

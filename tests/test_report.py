@@ -6,8 +6,10 @@ import base64
 import hashlib
 import json
 import math
+import os
 import re
 import sys
+import threading
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -370,6 +372,25 @@ def test_the_page_names_what_it_was_made_of(files):
         for path in read:
             digest = hashlib.sha256((files / path).read_bytes()).hexdigest()
             assert digest in (files / page_).read_text(encoding="utf-8"), path
+
+
+def test_the_relevance_level_is_that_of_evaluate_and_compare(files):
+    main(["report", "first.trec", "--qrels", "q.txt", "--metrics", "nDCG@10", "RR", "-l", "2", "-o", "r.html"])
+    data = data_of((files / "r.html").read_text(encoding="utf-8"))
+    assert data["measures"] == ["nDCG@10", "RR(rel=2)"] and data["reads"][1]["relevant_from"] == 2
+
+
+def test_bug_the_hash_of_a_run_from_a_pipe_was_that_of_nothing(files):
+    os.mkfifo("pipe.trec")
+    text = (files / "second.trec").read_text()
+    writer = threading.Thread(target=lambda: Path("pipe.trec").write_text(text), daemon=True)
+    writer.start()
+    assert main(["report", "first.trec", "pipe.trec", "--qrels", "q.txt", "-o", "r.html"]) == 0
+    writer.join(10)
+    page_ = (files / "r.html").read_text(encoding="utf-8")
+    assert hashlib.sha256((files / "first.trec").read_bytes()).hexdigest() in page_
+    rows = re.findall(r"runs_sha256 \u203a (\w+)</th><td[^>]*>(\w+)</td>", page_)
+    assert [name for name, _ in rows] == ["first", "pipe"] and rows[1][1] == "null"
 
 
 def test_documents_that_the_collection_excludes_are_removed_and_said(files):

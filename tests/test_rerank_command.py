@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -133,6 +135,15 @@ def test_the_settings_that_nobody_gave_are_recorded_too_and_the_weights_by_their
         assert (found["settings"]["temperature"], found["settings"]["max_new_tokens"]) == (0.0, int(tokens))
         prints.append(found["engine_fingerprint"])
     assert prints[0] == prints[1] != prints[2]
+
+
+def test_a_first_stage_from_a_pipe_has_no_hash(folder):
+    os.mkfifo("pipe.trec")
+    writer = threading.Thread(target=lambda: Path("pipe.trec").write_bytes(Path("bm25.trec").read_bytes()), daemon=True)
+    writer.start()
+    assert rerank("--run", "pipe.trec") == 0
+    writer.join(10)
+    assert read_provenance("out/new.trec")["first_stage"] == {"run": "pipe.trec", "sha256": None, "described_as": None}
 
 
 def test_a_device_gets_no_description_beside_it(folder, monkeypatch):

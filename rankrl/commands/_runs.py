@@ -26,10 +26,12 @@ __all__ = [
     "Exclusions",
     "RunFile",
     "about",
+    "add_measure_arguments",
     "add_output_arguments",
     "add_qrels_arguments",
     "best",
     "chosen_exclusions",
+    "chosen_measures",
     "chosen_qrels",
     "csv_text",
     "deliver",
@@ -71,10 +73,38 @@ def add_qrels_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the resampling (default: %(default)s)")
 
 
+def add_measure_arguments(parser: argparse.ArgumentParser, default: Sequence[str]) -> None:
+    """The options that say what is measured."""
+    parser.add_argument(
+        "--metrics",
+        "--metric",
+        nargs="+",
+        metavar="NAME",
+        default=list(default),
+        help=f"measures, in ir_measures' names (default: {' '.join(default)})",
+    )
+    parser.add_argument(
+        "-l",
+        "--relevance-level",
+        type=int,
+        metavar="N",
+        help="a document is relevant from grade N on, for measures that take a level and write none (as trec_eval -l)",
+    )
+
+
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that say how and where the result is written."""
     parser.add_argument("--format", choices=FORMATS, default="table", help="(default: %(default)s)")
     parser.add_argument("-o", "--output", metavar="FILE", help="write there instead of to standard output")
+
+
+def chosen_measures(args: argparse.Namespace) -> list[str]:
+    """The names of the measures that the options ask for, as ir_measures writes them."""
+    from rankrl.measures import at_level, parse_measures
+
+    if args.relevance_level is None:
+        return [str(measure) for measure in parse_measures(args.metrics)]
+    return at_level(args.metrics, args.relevance_level)
 
 
 def chosen_qrels(args: argparse.Namespace) -> Qrels:

@@ -37,16 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("baseline", metavar="RUN", help="the run that the others are compared with")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="the runs to compare with it")
     _runs.add_qrels_arguments(parser)
-    parser.add_argument(
-        "--metrics", "--metric", nargs="+", metavar="NAME", default=["nDCG@10"], help="measures (default: nDCG@10)"
-    )
-    parser.add_argument(
-        "-l",
-        "--relevance-level",
-        type=int,
-        metavar="N",
-        help="a document is relevant from grade N on, for measures that take a level and write none (as trec_eval -l)",
-    )
+    _runs.add_measure_arguments(parser, ["nDCG@10"])
     parser.add_argument("--all-pairs", action="store_true", help="compare every pair, not only with the first run")
     parser.add_argument(
         "--test", choices=TESTS, default="randomisation", help="the test that decides (default: %(default)s)"
@@ -57,14 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from rankrl.evaluation import by_score, evaluate_stream
-    from rankrl.measures import at_level, parse_measures
 
     if args.output is not None:
         check_output("-o", args.output, reads=[args.baseline, *args.runs, *([args.qrels] if args.qrels else [])])
     _flips.check_arguments(args)
-    measures = [str(m) for m in parse_measures(args.metrics)]
-    if args.relevance_level is not None:
-        measures = at_level(measures, args.relevance_level)
+    measures = _runs.chosen_measures(args)
     check_means(measures)
     qrels = _runs.chosen_qrels(args)
     files = _runs.run_files([args.baseline, *args.runs], args)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from rankrl.commands import _runs
 from rankrl.commands._outputs import check_output
 from rankrl.errors import ConfigError
+from rankrl.measures import DEFAULT_MEASURES
 
 if TYPE_CHECKING:
     from rankrl.evaluation import Evaluation, Order, Ties
@@ -32,20 +33,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run file")
     _runs.add_qrels_arguments(parser)
-    parser.add_argument(
-        "--metrics",
-        "--metric",
-        nargs="+",
-        metavar="NAME",
-        help="measures, in ir_measures' names (default: nDCG@10 RR@10 R@100)",
-    )
-    parser.add_argument(
-        "-l",
-        "--relevance-level",
-        type=int,
-        metavar="N",
-        help="a document is relevant from grade N on, for measures that take a level and write none (as trec_eval -l)",
-    )
+    _runs.add_measure_arguments(parser, DEFAULT_MEASURES)
     parser.add_argument(
         "--topics",
         choices=("judged", "retrieved"),
@@ -87,15 +75,12 @@ class _Scored:
 
 def run(args: argparse.Namespace) -> int:
     from rankrl.evaluation import evaluate_stream, mean_intervals
-    from rankrl.measures import DEFAULT_MEASURES, at_level, parse_measures
 
     if args.per_query and args.format in ("markdown", "latex"):
         raise ConfigError(f"--per-query is written in the formats table, json and csv, not in {args.format}")
     if args.output is not None:
         check_output("-o", args.output, reads=[*args.runs, *([args.qrels] if args.qrels else [])])
-    asked = args.metrics or DEFAULT_MEASURES
-    level = args.relevance_level
-    measures = [str(m) for m in parse_measures(asked)] if level is None else at_level(asked, level)
+    measures = _runs.chosen_measures(args)
     orders = _orders(args)
     qrels = _runs.chosen_qrels(args)
     scored = []

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from rankrl.commands import _runs
 from rankrl.commands._outputs import check_output
 from rankrl.errors import ConfigError, DataError
+from rankrl.measures import DEFAULT_MEASURES
 
 if TYPE_CHECKING:
     from rankrl.report import Content
@@ -32,9 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run files; the first one is the baseline")
     _runs.add_qrels_arguments(parser)
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the page to write")
-    parser.add_argument(
-        "--metrics", "--metric", nargs="+", metavar="NAME", help="measures (default: nDCG@10 RR@10 R@100)"
-    )
+    _runs.add_measure_arguments(parser, DEFAULT_MEASURES)
     parser.add_argument("--title", help="what stands above the page (default: the collection and the number of runs)")
     parser.add_argument("--date", metavar="YYYY-MM-DD", help="the date on the page (default: today, UTC)")
     parser.add_argument(
@@ -58,12 +57,11 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"--{option.replace('_', '-')} is {value}; it must be at least 1")
     check_output("-o", args.output, reads=[*args.runs, *([args.qrels] if args.qrels else [])])
     date = _date(args.date)
-    from rankrl.measures import DEFAULT_MEASURES, parse_measures
     from rankrl.report import Heading, content, page
     from rankrl.report.page import jinja
 
     jinja()
-    measures = [str(m) for m in parse_measures(args.metrics or DEFAULT_MEASURES)]
+    measures = _runs.chosen_measures(args)
     qrels = _runs.chosen_qrels(args)
     runs, remarks = _runs.read_runs(args.runs, args)
     collection = _collection(args)
@@ -142,15 +140,15 @@ def _judged_by(collection: Any | None, args: argparse.Namespace) -> dict[str, st
 
 def _made_of(collection: Any | None, names: list[str], args: argparse.Namespace) -> dict[str, Any]:
     """What would have to be the same for the report to be the same; of a collection only where its texts were read."""
-    from rankrl.files import content_sha256
+    from rankrl.provenance import source_sha256
 
     if collection is None:
-        judged = {"qrels": {"file": Path(args.qrels).name, "sha256": content_sha256(args.qrels)}}
+        judged = {"qrels": {"file": Path(args.qrels).name, "sha256": source_sha256(args.qrels)}}
     else:
         split = args.split or "test"
         brief = {"name": collection.name, "split": split}
         judged = {"collection": brief if args.no_texts else collection.facts(split)}
-    return {**judged, "runs_sha256": {n: content_sha256(p) for n, p in zip(names, args.runs, strict=True)}}
+    return {**judged, "runs_sha256": {n: source_sha256(p) for n, p in zip(names, args.runs, strict=True)}}
 
 
 def _title(found: Content, facts: dict[str, str]) -> str:

@@ -208,8 +208,7 @@ def _describe(
     options are those of the command line; settings are all that reranker and engine were made with,
     what the model's card says included.
     """
-    from rankrl.files import content_sha256
-    from rankrl.provenance import read_provenance, write_provenance
+    from rankrl.provenance import read_provenance, source_sha256, write_provenance
     from rankrl.reranking import prompt_fingerprint, settings
 
     try:
@@ -226,7 +225,7 @@ def _describe(
         "engine_fingerprint": getattr(loaded.engine, "fingerprint", None),
         "prompt_sha256": prompt_fingerprint(loaded.reranker),
     }
-    first_stage = {"run": args.run, "sha256": content_sha256(args.run), "described_as": described}
+    first_stage = {"run": args.run, "sha256": source_sha256(args.run), "described_as": described}
     cost = {**asdict(loaded.cost), "readings": dict(loaded.readings)}
     facts = {"collection": collection, "split": args.split, "topics": topics, "depth": args.depth, "limit": args.limit}
     whole = {**facts, "reranker": reranker, "first_stage": first_stage, "cost": cost, "seconds": round(took_s, 3)}
