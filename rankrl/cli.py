@@ -33,7 +33,9 @@ def command_summaries() -> dict[str, str]:
 
 
 def _top_parser() -> argparse.ArgumentParser:
-    lines = "\n".join(f"  {name:<10} {line}" for name, line in command_summaries().items())
+    commands = command_summaries()
+    width = max(map(len, commands))
+    lines = "\n".join(f"  {name:<{width}}  {line}" for name, line in commands.items())
     parser = argparse.ArgumentParser(
         prog="rankrl",
         description="Train LLM rerankers with reinforcement learning, and prove that it helps.",
