@@ -21,10 +21,10 @@ from typing import Any
 from rankrl.errors import DataError
 from rankrl.files import content_sha256, open_text
 from rankrl.runs import read_qrels
-from rankrl.types import Qrels, Query, Run
+from rankrl.types import Qrels, Query
 
-from ._base import Document
-from ._rows import identifier, parsed, rows, text_of, title_of
+from ._base import Bare, Document
+from ._rows import identifier, parsed, queries_of, rows, text_of, title_of
 from ._stored import StoredCorpus
 
 LAYOUT = "a folder in BEIR layout (corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv)"
@@ -36,7 +36,7 @@ _QRELS_SUFFIXES = (".tsv", ".txt", ".qrels")
 
 
 @dataclass(frozen=True)
-class BeirFolder:
+class BeirFolder(Bare):
     """The files of a folder in BEIR layout; see `Source`."""
 
     folder: Path
@@ -96,12 +96,7 @@ class BeirFolder:
     @cached_property
     def _queries(self) -> Mapping[str, Query]:
         path = required(self.folder, "queries.jsonl")
-        queries: dict[str, Query] = {}
-        for where, row in rows(path, what="queries"):
-            qid = identifier(where, row, spaces=False)
-            if qid in queries:
-                raise DataError(f"{where}: query {qid!r} appears twice; keep one of them")
-            queries[qid] = Query(qid, text_of(where, row, "text"))
+        queries = queries_of(rows(path, what="queries"))
         if not queries:
             raise DataError(f"no queries in {path}")
         return queries
@@ -132,14 +127,6 @@ class BeirFolder:
         """The judgements of one file."""
         qrels: Qrels = read_qrels(self._qrels_paths[split])
         return qrels
-
-    def excluded(self) -> Mapping[str, frozenset[str]]:
-        """Nothing: the layout has no list of excluded documents."""
-        return {}
-
-    def stored_run(self, split: str | None) -> Run | None:
-        """None: the layout has no candidates."""
-        return None
 
     def facts(self, splits: Iterable[str]) -> dict[str, Any]:
         """`sha256` of the content of each file that was read, by its name without compression."""

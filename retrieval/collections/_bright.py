@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from rankrl.errors import DataError, unknown_name
-from rankrl.types import Qrels, Query, Run
+from rankrl.types import Qrels, Query
 
-from ._base import Document
+from ._base import Bare, Document
 from ._rows import identifier, shown, text_of
 from ._tables import TableCorpus, Tables
 
@@ -27,7 +27,7 @@ _NOBODY = "N/A"
 
 
 @dataclass(frozen=True)
-class Bright:
+class Bright(Bare):
     """One task of BRIGHT; see `Source`.
 
     asked: the table with the queries; `gpt4_reason` and its kin hold the same topics, rewritten for retrieval. long: whole
@@ -118,10 +118,6 @@ class Bright:
                     f"{where}: {sorted(both)[:3]} are relevant to {qid!r} and excluded for it; decide for one"
                 )
         return found
-
-    def stored_run(self, split: str | None) -> Run | None:
-        """None: BRIGHT comes without candidates."""
-        return None
 
     def facts(self, splits: Iterable[str]) -> dict[str, Any]:
         """The task, the table of the queries, and the files' SHA-256 or the commits."""

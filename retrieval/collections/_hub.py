@@ -15,18 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from rankrl.errors import DataError
-from rankrl.types import Qrels, Query, Run
+from rankrl.types import Qrels, Query
 
-from ._base import Document
+from ._base import Bare, Document
 from ._beir import document_of
-from ._rows import identifier, shown, text_of
+from ._rows import identifier, queries_of, shown
 from ._tables import TableCorpus, Tables
 
 _QRELS_TABLES = ("qrels", "default")
 
 
 @dataclass(frozen=True)
-class HubBeir:
+class HubBeir(Bare):
     """A data set in BEIR's layout; see `Source`."""
 
     tables: Tables
@@ -85,13 +85,7 @@ class HubBeir:
 
     @cached_property
     def _queries(self) -> Mapping[str, Query]:
-        queries: dict[str, Query] = {}
-        for where, row in self.tables.rows("queries"):
-            qid = identifier(where, row, spaces=False)
-            if qid in queries:
-                raise DataError(f"{where}: query {qid!r} appears twice; keep one of them")
-            queries[qid] = Query(qid, text_of(where, row, "text"))
-        return queries
+        return queries_of(self.tables.rows("queries"))
 
     def queries(self, split: str | None) -> Mapping[str, Query]:
         """qid -> Query of the whole table, whatever the split."""
@@ -114,14 +108,6 @@ class HubBeir:
         if not qrels:
             raise DataError(f"no judgements in {tables.where}, {config}, {split}")
         return qrels
-
-    def excluded(self) -> Mapping[str, frozenset[str]]:
-        """Nothing: the layout has no list of excluded documents."""
-        return {}
-
-    def stored_run(self, split: str | None) -> Run | None:
-        """None: the layout has no candidates."""
-        return None
 
     def facts(self, splits: Iterable[str]) -> dict[str, Any]:
         """The files' SHA-256 or the commits, of the data set and of the judgements."""

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from rankrl.errors import DataError, MissingDependencyError, RankRLError, unknown_name
-from rankrl.types import Qrels, Query, Run
+from rankrl.types import Qrels, Query
 
-from ._base import Document
+from ._base import Bare, Document
 from ._stored import LazyCorpus
 
 MSMARCO = {"train": "msmarco-passage/train", "dev": "msmarco-passage/dev/small", "dev-full": "msmarco-passage/dev"}
@@ -31,7 +31,7 @@ NAMED = {
 
 
 @dataclass(frozen=True)
-class IrDatasets:
+class IrDatasets(Bare):
     """Datasets of ir_datasets that share their documents; see `Source`.
 
     base: the dataset whose documents, and whose queries where it has any, are the collection's. parts: split -> dataset with
@@ -108,14 +108,6 @@ class IrDatasets:
                         f"{judged[str(row.doc_id)]} and {grade}"
                     )
         return qrels
-
-    def excluded(self) -> Mapping[str, frozenset[str]]:
-        """Nothing: ir_datasets has no list of excluded documents."""
-        return {}
-
-    def stored_run(self, split: str | None) -> Run | None:
-        """None: what a task's organisers ranked is not used."""
-        return None
 
     def facts(self, splits: Iterable[str]) -> dict[str, Any]:
         """Which datasets of which ir_datasets; it checks hashes of its own when it downloads."""

@@ -25,7 +25,7 @@ from rankrl.files import content_sha256
 from rankrl.runs import strictly_decreasing
 from rankrl.types import Qrels, Query, Run
 
-from ._base import Document
+from ._base import Bare, Document
 from ._hub import grade_of
 from ._rows import identifier, rows, shown, text_of, title_of
 
@@ -39,7 +39,7 @@ class _Line:
 
 
 @dataclass(frozen=True)
-class QueryLines:
+class QueryLines(Bare):
     """A file of queries with their passages, held in memory; see `Source`."""
 
     path: Path
@@ -109,10 +109,6 @@ class QueryLines:
             for line in self._lines
             if line.split == split and line.grades is not None
         }
-
-    def excluded(self) -> Mapping[str, frozenset[str]]:
-        """Nothing."""
-        return {}
 
     def stored_run(self, split: str | None) -> Run | None:
         """qid -> docid -> n for the first passage of the line, 1 for the last."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 import lzma
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from rankrl.errors import DataError
 from rankrl.files import open_text
 from rankrl.runs.rows import parsed as json_in
+from rankrl.types import Query
 
 LONGEST_LINE_BYTES = 64 << 20
 """A longer line is refused: it is a file without line ends, and would fill the memory."""
@@ -112,6 +113,21 @@ def text_of(where: str, row: Mapping[str, Any], key: str) -> str:
 def title_of(where: str, row: Mapping[str, Any], key: str = "title") -> str:
     """The title, "" when there is none."""
     return "" if row.get(key) is None else text_of(where, row, key)
+
+
+def queries_of(found: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Query]:
+    """qid -> Query of rows with `_id` and `text`, in their order.
+
+    Raises:
+        DataError: a row lacks one of them, or a qid comes again.
+    """
+    queries: dict[str, Query] = {}
+    for where, row in found:
+        qid = identifier(where, row, spaces=False)
+        if qid in queries:
+            raise DataError(f"{where}: query {qid!r} appears twice; keep one of them")
+        queries[qid] = Query(qid, text_of(where, row, "text"))
+    return queries
 
 
 def shown(value: object) -> str:
