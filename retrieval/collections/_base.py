@@ -52,7 +52,7 @@ class Source(Protocol):
     def qrels(self, split: str) -> Qrels: ...
     def facts(self, splits: Iterable[str]) -> dict[str, Any]: ...
     def excluded(self) -> Mapping[str, frozenset[str]]: ...
-    def stored_run(self, split: str | None) -> Run | None: ...
+    def stored_run(self) -> Run | None: ...
 
 
 class Bare:
@@ -62,7 +62,7 @@ class Bare:
         """qid -> documents that must not be returned for it: {}."""
         return {}
 
-    def stored_run(self, split: str | None) -> Run | None:
+    def stored_run(self) -> Run | None:
         """The candidates that come with the collection: None."""
         return None
 
@@ -209,11 +209,11 @@ class Collection:
 
     def stored_run(self, split: str | None = None) -> Run | None:
         """The candidates that come with the collection (a JSONL of queries with their passages), or None."""
-        if split is None:
-            return self.source.stored_run(None)
+        run = self.source.stored_run()
+        if run is None or split is None:
+            return run
         judged = self.qrels(split)
-        run = self.source.stored_run(self._whole(split))
-        return None if run is None else {qid: scores for qid, scores in run.items() if qid in judged}
+        return {qid: scores for qid, scores in run.items() if qid in judged}
 
     @cached_property
     def _facts(self) -> dict[str | None, dict[str, Any]]:

@@ -99,8 +99,8 @@ class QueryLines(Bare):
         return tuple(dict.fromkeys(line.split for line in self._lines if line.grades is not None))
 
     def queries(self, split: str | None) -> Mapping[str, Query]:
-        """qid -> Query of the lines of a split; None: of all."""
-        return {line.query.qid: line.query for line in self._lines if split is None or line.split == split}
+        """qid -> Query of all lines, whatever the split."""
+        return {line.query.qid: line.query for line in self._lines}
 
     def qrels(self, split: str) -> Qrels:
         """The grades of the lines of a split."""
@@ -110,12 +110,12 @@ class QueryLines(Bare):
             if line.split == split and line.grades is not None
         }
 
-    def stored_run(self, split: str | None) -> Run | None:
+    def stored_run(self) -> Run | None:
         """qid -> docid -> n for the first passage of the line, 1 for the last."""
         return {
             line.query.qid: strictly_decreasing([document.docid for document in line.documents])
             for line in self._lines
-            if (split is None or line.split == split) and line.documents
+            if line.documents
         }
 
     def facts(self, splits: Iterable[str]) -> dict[str, Any]:
