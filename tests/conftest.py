@@ -7,6 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("busy machine", settings.default, deadline=None)  # a deadline measures the neighbours
+settings.load_profile("busy machine")
 
 for _name, _value in {
     "HF_HUB_OFFLINE": "1",
