@@ -206,6 +206,20 @@ def test_of_two_results_for_a_topic_the_later_counts():
     assert found == evaluate(qrels, {"1": {"b": 1.0, "a": 2.0}, "2": {"a": 1.0}}, ["RR", "NumRet"])
 
 
+@pytest.mark.parametrize("between", [0, 2 * _BATCH])
+def test_bug_a_result_that_gives_a_provider_nothing_to_say_kept_the_value_of_an_earlier_one(between):
+    """Accuracy is silent where no relevant document is found: a topic comes with one, and again with none."""
+    qrels = {str(t): {"a": 1, "b": 1} for t in range(between + 3)}
+    later = {"0": {"x": 3.0, "y": 2.0}, "1": {"x": 4.0, "y": 3.0, "a": 2.0, "z": 1.0}}
+    run = {**{qid: {"x": 2.0, "a": 1.0} for qid in qrels}, **later}
+    earlier = [(qid, {"a": 2.0, "x": 1.0}) for qid in qrels]
+    found = evaluate_stream(qrels, [*earlier, *run.items()], ["Accuracy", "RR"], orders={"": by_score})[""]
+    assert found == evaluate(qrels, run, ["Accuracy", "RR"])
+    assert found.values["Accuracy"]["0"] == 0.0 and found.values["Accuracy"]["1"] == pytest.approx(1 / 3)
+    emptied = evaluate_stream(qrels, [*earlier, ("0", {})], ["Accuracy", "RR"], orders={"": by_score})[""]
+    assert emptied.missing == ("0",) and emptied.values["RR"]["0"] == emptied.values["Accuracy"]["0"] == 0.0
+
+
 def test_what_is_wrong_with_the_topics_is_said_before_the_run_is_read():
     def never():
         raise AssertionError("read")

@@ -93,6 +93,9 @@ def evaluate_stream(
     tallies = {name: _Tally(order, groups(parsed)) for name, order in orders.items()}
     seen: dict[str, bool] = {}
     for qid, scores in results:
+        if qid in seen:
+            for tally in tallies.values():
+                tally.forget(qid)
         seen[qid] = bool(scores)
         if qid in wanted and scores:
             _check_finite(qid, scores)
@@ -125,6 +128,13 @@ class _Tally:
         self.waiting.append(topic_of(qid, self.order(scores, judgments), judgments))
         if len(self.waiting) >= _BATCH:
             self.flush()
+
+    def forget(self, qid: str) -> None:
+        """Drop what an earlier result of the topic gave: the next may give a provider nothing to say, and that is its value."""
+        self.waiting = [topic for topic in self.waiting if topic.qid != qid]
+        for group in self.groups:
+            for measure in group.names:
+                self.found.pop((measure, qid), None)
 
     def flush(self) -> None:
         for measure, qid, value in values_of(self.waiting, self.groups):
