@@ -51,9 +51,14 @@ def at_level(measures: Sequence[str], level: int) -> list[str]:
     """
     if not 1 <= level < 2**31:
         raise ConfigError(f"a relevance level must be a whole number from 1, got {level}")
-    parsed = parse_measures(measures)
-    takes = ["rel" in m.SUPPORTED_PARAMS and "rel" not in m.params and m.NAME != "NumRet" for m in parsed]
-    return [str(m(rel=level)) if yes and level != 1 else str(m) for m, yes in zip(parsed, takes, strict=True)]
+    return list(dict.fromkeys(str(_at_level(name, parse_measures([name])[0], level)) for name in measures))
+
+
+def _at_level(name: str, measure: Measure, level: int) -> Measure:
+    written = "rel" in name.partition("(")[2]
+    # NumRet counts all documents; NumRelRet is its name for those that are relevant
+    takes = "rel" in measure.SUPPORTED_PARAMS and (measure.NAME != "NumRet" or "rel" in measure.params)
+    return measure(rel=level) if takes and not written and level != 1 else measure
 
 
 def parse_measures(names: Sequence[str]) -> list[Measure]:

@@ -40,6 +40,14 @@ def test_a_relevance_level_goes_where_a_level_is_taken_and_none_is_written():
         at_level(["AP"], 0)
 
 
+def test_bug_a_level_left_numrelret_at_grade_1_because_ir_measures_writes_it_as_numret_with_a_level():
+    assert at_level(["NumRelRet", "NumRet(rel=1)", "NumRet"], 2) == ["NumRet(rel=2)", "NumRet(rel=1)", "NumRet"]
+    for level in (1, 2, 3):
+        theirs = pytrec_eval.RelevanceEvaluator(QRELS, {"num_rel_ret"}, relevance_level=level).evaluate(RUN)
+        expected = sum(values["num_rel_ret"] for values in theirs.values())
+        assert list(evaluate(QRELS, RUN, at_level(["NumRelRet"], level)).totals.values()) == [expected]
+
+
 def test_a_level_means_that_lower_grades_are_not_relevant():
     lower = {qid: {docid: int(grade >= 2) for docid, grade in judged.items()} for qid, judged in QRELS.items()}
     names = [
