@@ -143,6 +143,31 @@ def test_an_order_without_scores_is_the_ranking(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "second",
+    [
+        '{"qid": "7", "docids": ["c", "d"]}',
+        '{"qid": "7", "docid": "c", "score": 0.5}',
+        '{"qid": "7", "candidates": [{"docid": "c", "score": 9}]}',
+    ],
+)
+def test_bug_an_order_over_several_rows_was_read_as_several_first_places(tmp_path, second):
+    rows = ['{"qid": "7", "docids": ["a", "b"]}', '{"qid": "8", "docid": "a", "score": 1}', second]
+    for one, two, three in (rows, rows[::-1]):
+        with pytest.raises(DataError, match="a:3: topic '7' has a row without scores and another row"):
+            read(tmp_path, f"{one}\n{two}\n{three}\n")
+    with pytest.raises(DataError, match="a:object 3: topic '7' has a row without scores"):
+        read(tmp_path, f"[{','.join(rows)}]")
+    assert read(tmp_path, rows[0] + '\n{"qid": "7", "docids": []}')[0] == {"7": {"a": 2.0, "b": 1.0}}
+
+
+def test_bug_an_object_of_an_array_was_named_as_if_it_were_a_line(tmp_path):
+    with pytest.raises(DataError, match=r"a:object 2: the score of document 'b' is None"):
+        read(tmp_path, '[{"qid": 1, "docid": "a", "score": 1}, {"qid": 1, "docid": "b"}]')
+    with pytest.raises(DataError, match=r"a:object 2: document 'a' is listed twice"):
+        read(tmp_path, '[{"qid": 1, "docid": "a", "score": 1}, {"qid": 1, "docid": "a", "score": 1}]')
+
+
+@pytest.mark.parametrize(
     ("line", "says"),
     [
         ('{"qid":"1","docid":"b","score":NaN}', "a:2: the score of document 'b' is nan"),
@@ -255,6 +280,36 @@ def test_a_last_line_of_qrels_without_an_end_is_read_where_nothing_can_be_missin
     assert read_qrels(tmp_path / "q") == {"1": {"a": 2, "b": 1}}
     (tmp_path / "q").write_text("1 0 a 12\n1 0 b 1\n")
     assert read_qrels(tmp_path / "q") == {"1": {"a": 12, "b": 1}}
+
+
+@pytest.mark.parametrize("cut", ["q\tQ0\td 1\t5\t2", "q\tQ0\td 1 2\t5", "q\tQ0\td 1\t5\t2.5 tag\n"])
+def test_bug_a_line_that_lost_tabs_was_read_as_another_document(tmp_path, cut):
+    with pytest.raises(DataError, match="a:2: expected 6 fields"):
+        read(tmp_path, "q\tQ0\td 0\t1\t9.5\ttag\n" + cut)
+    assert read(tmp_path, "q\tQ0\td\t5\t2.5 tag")[0] == {"q": {"d": 2.5}}  # nothing else it could be
+
+
+def test_bug_qrels_that_lost_their_last_field_were_read_as_other_judgements(tmp_path):
+    for lost, says in (("q\t0\td 0\t", "q:2: expected 4 fields"), ("q\t0\td 0\t\n", "q:2: expected 4 fields")):
+        (tmp_path / "q").write_text("q\t0\td 1\t2\n" + lost)
+        with pytest.raises(DataError, match=says):
+            read_qrels(tmp_path / "q")
+    (tmp_path / "q").write_text("q 0 d 1 2\nq 0 d 0")
+    with pytest.raises(DataError, match=r"q:2: the file stops .* its last grade, 0, may be a part of 'd 1'"):
+        read_qrels(tmp_path / "q")
+
+
+@pytest.mark.parametrize("text", ["1 Q0 a 1 22 Q0 b 1 2 t\n", "1 Q0 a1 Q0 b 1 2 t\n", "1 Q01 Q0 b 1 2 t\n"])
+def test_bug_two_lines_that_lost_what_was_between_them_were_read_as_one_document(tmp_path, text):
+    with pytest.raises(DataError, match="a:1: expected 6 fields"):
+        read(tmp_path, text)
+
+
+def test_bug_an_error_carried_an_id_of_any_length(tmp_path):
+    for text in ("{0}\td\t3\n", "q Q0 {0} 1 nan t\n", "{0} Q0 {0} 1 1 t\n" * 2, "q\t{0}\t1\nq\te\t1\n"):
+        with pytest.raises(DataError) as refused:
+            read(tmp_path, text.format("x" * 5000))
+        assert len(str(refused.value)) < 500 + len(str(tmp_path))
 
 
 def test_a_tag_and_a_docid_with_spaces_are_told_apart_where_one_reading_is_left(tmp_path):

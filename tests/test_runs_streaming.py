@@ -225,7 +225,15 @@ def test_a_line_longer_than_many_blocks_is_read(path):
 
 
 def test_a_last_score_that_may_be_cut_is_noted(path):
-    for text, unended in (("1\ta\t12.5\n1\tb\t1", True), ("1\ta\t12.5\n1\tb\t1\n", False), ("1 Q0 a 1 2 t", False)):
+    for text, unended in (
+        ("1\ta\t12.5\n1\tb\t1", True),
+        ("1\ta\t12.5\n1\tb\t1\n", False),
+        ("1 Q0 a 1 2 t", False),
+        ("1 Q0 a b 1 2 t\n1 Q0 a 7 2 1", True),  # of `1 Q0 a 7 2 1.5 t`
+        ("1 Q0 a b 1 2 t\n2 Q0 a b 1 2 t\n1 Q0 a 7 2 1", True),
+        ("1 Q0 a b 1 2 t\n1 Q0 a 7 2 1\n", False),
+        ("7\ta b\t1\n7\tb\t2", False),
+    ):
         path.write_text(text)
         notes = RunNotes()
         read_run(path, notes=notes)

@@ -6,16 +6,19 @@ Comments, blank lines and docids with spaces are read as in runs.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, repeat
 from pathlib import Path
 
 from rankrl.errors import DataError
 from rankrl.files import atomic_writer
-from rankrl.runs.text import BLANKS, numbered, shortened
-from rankrl.runs.trec import FIELD, INTEGER, between, check_id, check_qid, gap_for, number_in
+from rankrl.runs.text import BLANKS, blocks, numbered, shortened
+from rankrl.runs.trec import BLANK, FIELD, INTEGER, between, check_id, check_qid, gap_for, number_in, plain_fields
 from rankrl.types import Qrels
 
 _GRADE_AND_QID = re.compile(r"[+-]?[0-9].")
+_Line = tuple[int, str, str, str, int]
+"""(line number, qid, docid, grade, how many columns)."""
 QRELS_LINE = "4 fields (qid 0 docid grade) or 3 separated by tabs (qid docid grade)"
 
 
@@ -25,13 +28,37 @@ def parse_qrels(lines: Iterable[str], source: str) -> dict[str, dict[str, int]]:
     Raises:
         DataError: a wrong number of fields, a grade that is not an integer, a judgement given twice, no line at all.
     """
-    qrels: dict[str, dict[str, int]] = {}
-    columns = 0
-    for number, line in numbered(lines, source):
+    return _gathered(_line_by_line(numbered(lines, source), source), source)
+
+
+def trec_qrels(path: str | Path) -> dict[str, dict[str, int]]:
+    """qid -> docid -> grade of a qrels file. Raises `DataError` as `parse_qrels`."""
+    return _gathered(_block_by_block(path), str(path))
+
+
+def _block_by_block(path: str | Path) -> Iterator[_Line]:
+    for first, text in blocks(path, "qrels"):
+        given = 3 if text.count("\t") == 2 * text.count("\n") else 4
+        fields = plain_fields(text, given)
+        if fields is None:
+            yield from _line_by_line(numbered(text[:-1].split("\n"), str(path), first), str(path))
+            continue
+        columns = (fields[place :: given + 1] for place in (0, given - 2, given - 1))
+        yield from zip(count(first), *columns, repeat(given))
+
+
+def _line_by_line(lines: Iterable[tuple[int, str]], source: str) -> Iterator[_Line]:
+    for number, line in lines:
         fields = _fields(line)
         if fields is None:
             raise DataError(f"{source}:{number}: expected {QRELS_LINE}, got {shortened(line)}")
-        qid, docid, grade, given = fields
+        yield number, *fields
+
+
+def _gathered(lines: Iterable[_Line], source: str) -> dict[str, dict[str, int]]:
+    qrels: dict[str, dict[str, int]] = {}
+    columns = 0
+    for number, qid, docid, grade, given in lines:
         if not columns:
             columns = given
             if given == 3 and not INTEGER.fullmatch(grade) and grade.lower() in ("score", "relevance", "rel", "label"):
@@ -47,7 +74,7 @@ def parse_qrels(lines: Iterable[str], source: str) -> dict[str, dict[str, int]]:
         judgments = qrels.setdefault(qid, {})
         if docid in judgments:
             raise DataError(
-                f"{source}:{number}: document {docid!r} is judged twice for topic {qid!r}; keep one of them"
+                f"{source}:{number}: document {shortened(docid)} is judged twice for topic {shortened(qid)}; keep one of them"
             )
         judgments[docid] = int(grade)
     if not qrels:
@@ -60,6 +87,8 @@ def _fields(line: str) -> tuple[str, str, str, int] | None:
     by_tab = [field.strip(BLANKS) for field in line.split("\t")]
     if len(by_tab) in (3, 4) and all(by_tab):
         return by_tab[0], by_tab[-2], by_tab[-1], len(by_tab)
+    if len(by_tab) > 2 and any(map(BLANK.search, by_tab)):
+        return None  # as in a run: between tabs a docid holds its spaces
     fields = FIELD.findall(line)
     if len(fields) < 4 or _is_run(fields) or _joined(fields):
         return None

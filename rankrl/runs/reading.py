@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from rankrl.errors import DataError, unknown_name
-from rankrl.runs.qrels import parse_qrels
+from rankrl.runs.qrels import trec_qrels
 from rankrl.runs.ranx import is_binary, ranx_pieces, ranx_qrels
 from rankrl.runs.results import Piece, ReturningTopicError, RunNotes, gathered, topics
 from rankrl.runs.rows import row_pieces, row_qrels, write_rows
-from rankrl.runs.text import BLANKS, blocks, data_lines, ends_with_line_end
-from rankrl.runs.trec import INTEGER, RUN_LINE, msmarco_pieces, number_in, trec_pieces, tsv_pieces, write_trec
+from rankrl.runs.text import BLANKS, data_lines, ends_with_line_end
+from rankrl.runs.trec import BLANK, INTEGER, RUN_LINE, msmarco_pieces, number_in, trec_pieces, tsv_pieces, write_trec
 from rankrl.types import Qrels, Run
 
 _PIECES: dict[str, Callable[[str | Path], Iterator[Piece]]] = {
@@ -66,16 +67,17 @@ def _streamed(path: str | Path, kind: str, notes: RunNotes) -> Iterator[tuple[st
     pieces, source = _PIECES[kind], str(path)
     _restart(notes, kind)
     given: dict[str, int] = {}
+    spaced: set[bool] = set()
     if rereadable:
         try:
-            for qid, scores in topics(pieces(path), source, notes):
+            for qid, scores in topics(_spaces_noted(pieces(path), spaced), source, notes):
                 given[qid] = len(scores)
                 yield qid, scores
         except ReturningTopicError:
             rereadable = False
     if not rereadable:
         _restart(notes, kind)
-        for qid, scores in gathered(pieces(path), source, notes).items():
+        for qid, scores in gathered(_spaces_noted(pieces(path), spaced), source, notes).items():
             if given.get(qid) != len(scores):
                 given[qid] = len(scores)
                 yield qid, scores
@@ -83,7 +85,16 @@ def _streamed(path: str | Path, kind: str, notes: RunNotes) -> Iterator[tuple[st
         raise DataError(
             f"no results in {path}" + (f"; a line is {RUN_LINE}" if kind == "trec" else f" (read as {kind})")
         )
-    notes.unended = kind == "tsv" and Path(path).is_file() and not ends_with_line_end(path, "run")
+    could_be_cut = kind == "tsv" or (kind == "trec" and True in spaced)
+    notes.unended = could_be_cut and Path(path).is_file() and not ends_with_line_end(path, "run")
+
+
+def _spaces_noted(pieces: Iterable[Piece], spaced: set[bool]) -> Iterator[Piece]:
+    """The pieces as they come; `spaced` gets True where a docid holds a space (its piece has no other)."""
+    for piece in pieces:
+        if len(piece.docids_N) == 1:
+            spaced.add(BLANK.search(piece.docids_N[0]) is not None)
+        yield piece
 
 
 def _restart(notes: RunNotes, kind: str) -> None:
@@ -135,7 +146,7 @@ def read_qrels(path: str | Path, format: str = "auto") -> dict[str, dict[str, in
     if kind == "auto":
         kind = _qrels_format(path)
     if kind == "trec":
-        qrels = parse_qrels(_lines(path, "qrels"), str(path))
+        qrels = trec_qrels(path)
         _check_last_grade(path, qrels)
         return qrels
     qrels = row_qrels(path) if kind == "jsonl" else ranx_qrels(path)
@@ -153,23 +164,28 @@ def _qrels_format(path: str | Path) -> str:
     return _json_format(line, trec_fields=4, second="0") or "trec"
 
 
-def _lines(path: str | Path, what: str) -> Iterator[str]:
-    for _, text in blocks(path, what):
-        yield from text[:-1].split("\n")
-
-
 def _check_last_grade(path: str | Path, qrels: Qrels) -> None:
-    """Refuse a file that stops within its last line where the last grade could be the beginning of a longer one."""
-    grades = {str(grade) for judgments in qrels.values() for grade in judgments.values()}
-    if max(map(len, grades)) == 1 or not Path(path).is_file() or ends_with_line_end(path, "qrels"):
+    """Refuse a file that stops within its last line where that line, cut, could be read as another judgement.
+
+    The last grade could be the beginning of a longer one, or a number within a docid.
+    """
+    if not Path(path).is_file() or ends_with_line_end(path, "qrels"):
         return
     number, line = list(data_lines(path, "qrels"))[-1]
     last = line.split()[-1]
-    if longer := sorted(grade for grade in grades if grade.startswith(last) and grade != last):
+    grades = sorted({grade for judgments in qrels.values() for grade in judgments.values()})
+    longer = (str(grade) for grade in grades if str(grade).startswith(last) and str(grade) != last)
+    numbered_docids = (docid for judgments in qrels.values() for docid in judgments if _holds_a_number(docid))
+    if could_be := next(chain(longer, map(repr, numbered_docids)), ""):
         raise DataError(
-            f"{path}:{number}: the file stops without a line end, so its last grade, {last}, may be a part of {longer[0]}; "
+            f"{path}:{number}: the file stops without a line end, so its last grade, {last}, may be a part of {could_be}; "
             "get the whole file, or end the line"
         )
+
+
+def _holds_a_number(docid: str) -> bool:
+    """True where a word after the first could be taken for a grade."""
+    return any(map(INTEGER.fullmatch, docid.split()[1:]))
 
 
 def write_run(path: str | Path, run: Run, *, tag: str, format: str = "auto") -> None:

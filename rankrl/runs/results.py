@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from rankrl.errors import DataError
+from rankrl.runs.text import shortened
 
 _NUMBERS = [str(number) for number in range(1, 10_001)]
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
@@ -19,14 +20,14 @@ class Piece:
     """Results of one topic that stand together in a file: docids_N, scores_N, and where they stand.
 
     ranks_N: the rank column as it is written, or None where a format has none. lines_N: line numbers; where there are
-    no lines, the numbers of rows or results.
+    no lines, what else tells the place, such as "object 3" or the number of the result.
     """
 
     qid: str
     docids_N: Sequence[str]
     scores_N: Sequence[float]
     ranks_N: Sequence[str] | None
-    lines_N: Sequence[int]
+    lines_N: Sequence[int | str]
 
 
 @dataclass(slots=True)
@@ -36,7 +37,8 @@ class RunNotes:
     format: what the file was read as. topics: how many it has. returning: topics that come back after others, for which the
     file was read whole. contradicting: topics whose rank column puts a document before another that has a higher score;
     the scores decide. first_contradiction: the first of them, with file and line.
-    unended: True where the last line has no line end and could be cut within its last field.
+    unended: True where the last line has no line end, and what is left of a cut line could be read: in tsv, and in trec where
+    docids hold spaces.
     """
 
     format: str = ""
@@ -59,7 +61,7 @@ class _Topic:
     docids_N: list[str] = field(default_factory=list)
     scores_N: list[float] = field(default_factory=list)
     ranks_N: list[str] = field(default_factory=list)
-    lines: list[Sequence[int]] = field(default_factory=list)
+    lines: list[Sequence[int | str]] = field(default_factory=list)
 
     def add(self, piece: Piece) -> None:
         self.docids_N += piece.docids_N
@@ -68,7 +70,7 @@ class _Topic:
             self.ranks_N += piece.ranks_N
         self.lines.append(piece.lines_N)
 
-    def line(self, position: int) -> int:
+    def line(self, position: int) -> int | str:
         for lines_N in self.lines:
             if position < len(lines_N):
                 return lines_N[position]
@@ -86,7 +88,9 @@ class _Topic:
                 if not math.isfinite(score):
                     where = f"{source}:{self.line(position)}"
                     docid = self.docids_N[position]
-                    raise DataError(f"{where}: the score of document {docid!r} is {score}; scores must be finite")
+                    raise DataError(
+                        f"{where}: the score of document {shortened(docid)} is {score}; scores must be finite"
+                    )
         found = dict(zip(self.docids_N, self.scores_N, strict=True))
         if len(found) < len(self.docids_N):
             seen: set[str] = set()
@@ -94,7 +98,7 @@ class _Topic:
                 if docid in seen:
                     where = f"{source}:{self.line(position)}"
                     raise DataError(
-                        f"{where}: document {docid!r} is listed twice for topic {self.qid!r}; keep one of them"
+                        f"{where}: document {shortened(docid)} is listed twice for topic {shortened(self.qid)}; keep one of them"
                     )
                 seen.add(docid)
         notes.topics += 1
@@ -107,8 +111,8 @@ class _Topic:
     def _described(self, upper: int, lower: int, source: str) -> str:
         high, low = self.docids_N[upper], self.docids_N[lower]
         return (
-            f"{source}:{self.line(lower)}: {low!r} has rank {self.ranks_N[lower]} and score {self.scores_N[lower]:g}, but "
-            f"{high!r} has rank {self.ranks_N[upper]} and score {self.scores_N[upper]:g}"
+            f"{source}:{self.line(lower)}: {shortened(low)} has rank {self.ranks_N[lower]} and score "
+            f"{self.scores_N[lower]:g}, but {shortened(high)} has rank {self.ranks_N[upper]} and score {self.scores_N[upper]:g}"
         )
 
 

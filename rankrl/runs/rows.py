@@ -4,7 +4,8 @@ A run's row is one result, {"qid", "docid", "score"}, or one topic with its resu
   {"qid": "7", "candidates": [{"docid": "a", "score": 2.5}, …]}    (or "hits")
   {"query": {"qid": "7", "text": "…"}, "candidates": [{"docid": "a", "score": 2.5}, …]}    as rank_llm and Pyserini write
   {"qid": "7", "docids": ["a", "b"]}    an order without scores
-Where no result of a topic has a score, the order is the ranking; where only some have one, the file is refused. A qrels row is
+Where no result of a topic has a score, the order is the ranking, and all of it stands in one row; where only some have a score,
+or the order is spread over rows, the file is refused. A qrels row is
 {"qid", "docid", "grade"}. Other names that are understood: "query_id"; "doc_id", "pid"; "relevance", "rel". Ids are texts or
 whole numbers; further keys are ignored.
 """
@@ -92,8 +93,8 @@ def grade_of(value: object, docid: str, where: str) -> int:
     return int(value)  # type: ignore[call-overload,no-any-return]
 
 
-def rows(path: str | Path, what: str) -> Iterator[tuple[int, Any]]:
-    """(number, row) of a file of JSON rows: the number of the line, or of the object in an array, from 1."""
+def rows(path: str | Path, what: str) -> Iterator[tuple[int | str, Any]]:
+    """(place, row) of a file of JSON rows: the number of the line, or "object 1" and so on in an array."""
     start, array = True, list[str]()
     for first, text in blocks(path, what):
         if start and not text.strip(BLANKS):
@@ -106,25 +107,34 @@ def rows(path: str | Path, what: str) -> Iterator[tuple[int, Any]]:
                     yield line_number, parsed(line, f"{path}:{line_number}")
         start = False
     if array:
-        yield from enumerate(parsed("".join(array), str(path)), start=1)
+        for count, row in enumerate(parsed("".join(array), str(path)), start=1):
+            yield f"object {count}", row
 
 
 def row_pieces(path: str | Path) -> Iterator[Piece]:
     """The results of a run of JSON rows, in its order. Raises `DataError` (`file:line: …`) for a row that is none."""
-    for line, row in rows(path, "run"):
-        where = f"{path}:{line}"
+    ordered: dict[str, bool] = {}  # qid -> True where its order stands for its scores
+    for place, row in rows(path, "run"):
+        where = f"{path}:{place}"
         qid, hits, listed = _topic_of(row, where)
         docids_N = [
             identifier(_value(hit, DOCIDS) if isinstance(hit, Mapping) else hit, "docid", where) for hit in hits
         ]
         given = [hit.get("score") if isinstance(hit, Mapping) else None for hit in hits]
-        if listed and all(score is None for score in given):
+        by_order = listed and all(score is None for score in given)
+        if docids_N and (by_order or ordered.get(qid)) and qid in ordered:
+            raise DataError(
+                f"{where}: topic {shortened(qid)} has a row without scores and another row, so its order is not known; "
+                "put the topic in one row, or give every result a score"
+            )
+        if by_order:
             scores_N = [float(len(docids_N) - position) for position in range(len(docids_N))]
         else:
             named = zip(given, docids_N, strict=True)
             scores_N = [number(score, f"score of document {docid!r}", where) for score, docid in named]
         if docids_N:
-            yield Piece(qid, docids_N, scores_N, _ranks(hits, listed), [line] * len(docids_N))
+            ordered[qid] = by_order
+            yield Piece(qid, docids_N, scores_N, _ranks(hits, listed), [place] * len(docids_N))
 
 
 def _topic_of(row: Any, where: str) -> tuple[str, list[Any], bool]:
@@ -154,15 +164,17 @@ def _value(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:
 def row_qrels(path: str | Path) -> dict[str, dict[str, int]]:
     """qid -> docid -> grade of qrels of JSON rows. Raises `DataError` (`file:line: …`) for a row that is none."""
     qrels: dict[str, dict[str, int]] = {}
-    for line, row in rows(path, "qrels"):
-        where = f"{path}:{line}"
+    for place, row in rows(path, "qrels"):
+        where = f"{path}:{place}"
         values = [_value(row, names) for names in (QIDS, DOCIDS, GRADES)] if isinstance(row, Mapping) else [None]
         if None in values:
             raise DataError(f"{where}: expected {QRELS_ROW}, got {shortened(json.dumps(row))}")
         qid, docid = identifier(values[0], "qid", where), identifier(values[1], "docid", where)
         judgments = qrels.setdefault(qid, {})
         if docid in judgments:
-            raise DataError(f"{where}: document {docid!r} is judged twice for topic {qid!r}; keep one of them")
+            raise DataError(
+                f"{where}: document {shortened(docid)} is judged twice for topic {shortened(qid)}; keep one of them"
+            )
         judgments[docid] = grade_of(values[2], docid, where)
     return qrels
 

@@ -49,7 +49,7 @@ def parse_run(lines: Iterable[str], source: str) -> dict[str, dict[str, float]]:
 def trec_pieces(path: str | Path) -> Iterator[Piece]:
     """The results of a TREC run file, in its order. Raises `DataError` as `parse_run`."""
     for first, text in blocks(path, "run"):
-        fields = _plain_fields(text, 6)
+        fields = plain_fields(text, 6)
         scores_N = None if fields is None else _plain_numbers(fields[4::7], unsure="_" in text or not text.isascii())
         if fields is None or scores_N is None:
             yield from _line_by_line(numbered(text[:-1].split("\n"), str(path), first), str(path))
@@ -60,7 +60,7 @@ def trec_pieces(path: str | Path) -> Iterator[Piece]:
             yield Piece(qid, docids_N[part], scores_N[part], ranks_N[part], range(first + start, first + stop))
 
 
-def _plain_fields(text: str, width: int) -> list[str] | None:
+def plain_fields(text: str, width: int) -> list[str] | None:
     """The fields of a block in which each line has `width` of them and nothing unusual; None for any other block.
 
     Each line's fields are followed by one NUL, so those of a column are every (width + 1)th: with the line ends turned into
@@ -120,7 +120,9 @@ def _score(text: str, docid: str, which: str, expected: str, where: str) -> floa
     if score is None:
         raise DataError(f"{where}: the score ({which}) is not a number: {shortened(text)}; expected {expected}")
     if not math.isfinite(score):
-        raise DataError(f"{where}: the score of document {docid!r} is {shortened(text)[1:-1]}; scores must be finite")
+        raise DataError(
+            f"{where}: the score of document {shortened(docid)} is {shortened(text)[1:-1]}; scores must be finite"
+        )
     return score
 
 
@@ -134,6 +136,8 @@ def run_fields(line: str) -> tuple[str, str, str, str] | None:
     if len(by_tab) == 6:
         cut = [field.strip(BLANKS) for field in by_tab]
         return (cut[0], cut[2], cut[3], cut[4]) if all(cut[i] for i in (0, 2, 4)) else None
+    if 2 < len(by_tab) < 6 and BLANK.search(by_tab[2].strip(BLANKS)):
+        return None  # between tabs a docid holds its spaces, and a line with too few tabs has lost something
     fields = FIELD.findall(line)
     if len(fields) == 6:
         return fields[0], fields[2], fields[3], fields[4]
@@ -150,8 +154,8 @@ def run_fields(line: str) -> tuple[str, str, str, str] | None:
 
 
 def _joined(fields: Sequence[str]) -> bool:
-    """True where a line end seems to be lost: what stands second comes again where the second line would have it."""
-    return fields[1] in fields[6:] and (fields[1] == "Q0" or len(fields) >= 11)
+    """True where a line end seems to be lost: what stands second comes again, as the second line would have it."""
+    return "Q0" in fields[2:] or (fields[1] in fields[6:] and len(fields) >= 11)
 
 
 def between(line: str, *, before: int, after: int) -> str:
@@ -200,13 +204,14 @@ def _ranks(texts: Sequence[str], qid: str, numbers: Sequence[int], path: str | P
             raise DataError(f"{path}:{number}: the rank (field 3) is not a whole number: {shortened(text)}{hint}")
         if int(text) in seen:
             raise DataError(
-                f'{path}:{number}: rank {text} is given twice for topic {qid!r}; if it is a score, name the format: "tsv"'
+                f"{path}:{number}: rank {text} is given twice for topic {shortened(qid)}; "
+                'if it is a score, name the format: "tsv"'
             )
         seen.add(int(text))
     if min(seen) > 1 or max(seen) - min(seen) >= len(seen):
         raise DataError(
-            f"{path}:{numbers[0]}: the {len(seen)} ranks of topic {qid!r} go from {min(seen)} to {max(seen)}, with gaps; "
-            'expected 1, 2, 3, …; if they are scores, name the format: "tsv"'
+            f"{path}:{numbers[0]}: the {len(seen)} ranks of topic {shortened(qid)} go from {min(seen)} to {max(seen)}, "
+            'with gaps; expected 1, 2, 3, …; if they are scores, name the format: "tsv"'
         )
     return list(map(int, texts))
 
@@ -225,7 +230,7 @@ def tsv_pieces(path: str | Path) -> Iterator[Piece]:
 def _three_columns(path: str | Path, expected: str) -> Iterator[tuple[str, list[str], list[str], Sequence[int]]]:
     """(qid, docids, third fields, line numbers) of lines of one topic that stand together in one block."""
     for first, text in blocks(path, "run"):
-        fields = _plain_fields(text, 3) if "\t" in text else None
+        fields = plain_fields(text, 3) if "\t" in text else None
         if fields is None:
             lines = numbered(text[:-1].split("\n"), str(path), first)
             for number, line in lines:
