@@ -163,6 +163,15 @@ def test_bug_ir_measures_loses_ndcg_beside_ndcg_with_gains():
     assert together.values[plain] != together.values[of_gains]
 
 
+def test_bug_ir_measures_divides_by_zero_where_all_of_the_first_k_are_relevant():
+    qrels = {"1": {"a": 1, "b": 1, "c": 0}, "2": {"a": 1, "c": 0}, "3": {"a": 1}}
+    run = {"1": {"a": 3.0, "b": 2.0, "c": 1.0}, "2": {"c": 2.0, "a": 1.0}, "3": {"x": 1.0}}
+    found = evaluate(qrels, run, ["Accuracy@2", "Accuracy"])
+    assert found.values == {"Accuracy@2": {"1": 1.0, "2": 0.0, "3": 0.0}, "Accuracy": {"1": 1.0, "2": 0.0, "3": 0.0}}
+    with pytest.raises(ZeroDivisionError):  # should this end, the detour in rankrl.evaluation can go
+        list(ir_measures.iter_calc([ir_measures.Accuracy @ 2], qrels, run))
+
+
 def test_judged_at_k_is_the_share_of_the_first_k_that_somebody_judged():
     found = evaluate(QRELS, RUN, ["Judged@1", "Judged@3", "Judged@10"])
     by_hand = {

@@ -1,7 +1,8 @@
 """Other orders of a run's documents, and what they tell: the ceiling of its candidates, and how much its ties decide.
 
 In all of them a negative grade counts as 0, as in trec_eval. The bounds hold for measures that never fall when a better
-grade moves up, which are all those of ir_measures that reward relevance.
+grade moves up, which are all those of ir_measures that reward relevance (infAP not where there are negative grades, which
+it takes for documents that nobody looked at). Judged@k rewards no relevance: a ceiling is no bound of it.
 """
 
 from __future__ import annotations

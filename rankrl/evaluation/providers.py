@@ -112,6 +112,8 @@ def _group(kind: _Kind, measures: Sequence[Measure]) -> Group:
         return Group(names, kind.depth, _from_trec_eval(measures, kind.level))
     if kind.source == "qrels" and kind.level != 1:
         return Group(names, kind.depth, _counted_from(measures, kind.level))
+    if measures[0].NAME == "Accuracy":
+        return Group(names, kind.depth, _topic_by_topic(measures))
     return Group(names, kind.depth, _from_ir_measures(measures))
 
 
@@ -121,6 +123,21 @@ def _from_ir_measures(measures: Sequence[Measure]) -> _Provide:
 
         for metric in ir_measures.iter_calc(measures, qrels, run):
             yield str(metric.measure), metric.query_id, float(metric.value)
+
+    return provide
+
+
+def _topic_by_topic(measures: Sequence[Measure]) -> _Provide:
+    """Accuracy: its provider divides by zero where all of the documents are relevant; 1 there, as no pair is in wrong order."""
+    each = [(str(measure), _from_ir_measures([measure])) for measure in measures]
+
+    def provide(qrels: Mapping[str, Mapping[str, int]], run: Mapping[str, Mapping[str, float]]) -> _Values:
+        for qid, ranking in run.items():
+            for name, of_measure in each:
+                try:
+                    yield from of_measure({qid: qrels[qid]}, {qid: ranking})
+                except ZeroDivisionError:
+                    yield name, qid, 1.0
 
     return provide
 

@@ -106,7 +106,7 @@ EVERY = [
     "AP(rel=2)@100", "P@1", "P@5", "P(rel=2)@50", "R@10", "R(rel=2)@100", "Success@1", "Success(rel=2)@5", "Judged@1",
     "Judged@10", "Judged@1000", "Judged", "Bpref", "Bpref(rel=2)", "Rprec", "Rprec(rel=3)", "infAP", "IPrec@0.1",
     "IPrec(rel=2)@0.5", "SetP", "SetR", "SetF", "SetF(beta=2.0)", "SetAP", "NumRet", "NumRet(rel=1)", "NumRet(rel=2)",
-    "NumRel", "NumQ", "Compat", "Compat(p=0.8)", "P(judged_only=True)@10", "RR(judged_only=True)",
+    "NumRel", "NumQ", "Compat", "Compat(p=0.8)", "Accuracy", "Accuracy(rel=2)", "P(judged_only=True)@10", "RR(judged_only=True)",
     "AP(judged_only=True)@5", "nDCG(judged_only=True)@10",
 ]  # fmt: skip
 
@@ -130,4 +130,6 @@ def test_every_measure_equals_ir_measures_to_the_last_digit_where_nothing_ties(s
         expected = {m.query_id: m.value for m in ir_measures.iter_calc([ir_measures.parse_measure(name)], qrels, run)}
         if name in ("NumRel", "NumQ"):  # trec_eval -c counts them for missing topics too; ir_measures does not
             expected |= {q: evaluation.values[ours][q] for q in evaluation.missing}
+        if name.startswith("Accuracy"):  # says nothing of a topic without a relevant document
+            expected = dict.fromkeys(qrels, 0.0) | expected
         assert evaluation.values[ours] == expected, name
