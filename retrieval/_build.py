@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import count, islice
 from pathlib import Path
@@ -16,6 +14,7 @@ from rankrl.types import repeated
 
 from . import _faiss
 from ._exact import Shard
+from ._progress import counted
 from ._store import FORMAT, Docids, Folder, ShardFacts, differences, digest_of, joined_docids, packed, replaced
 
 if TYPE_CHECKING:
@@ -66,6 +65,8 @@ def build(
         raise ConfigError(f"shard_size is {shard_size}; it must be at least 1")
     if options.kind != "flat":
         _faiss.library()
+    if isinstance(documents, Sized) and len(documents):
+        options.resolved(len(documents), encoder.dimension)  # refuse before hours of encoding, not after
     if folder is None:
         return _in_memory(documents, encoder, options, shard_size)
     kept = Folder(folder)
@@ -73,7 +74,10 @@ def build(
         built = opened(folder, mmap=mmap)
         check_encoder(built, encoder, folder)
         if said := differences(built.facts["index"], wanted_index(options, built, encoder)):
-            raise DataError(f"{folder} holds another index: {said}; give another folder, or delete it")
+            raise DataError(
+                f"{folder} holds another index: {said}; give another folder, or delete {folder / 'index.json'} to make the new "
+                "one of the vectors that are there"
+            )
         check_documents(built, documents, folder)
         return built
     with kept.locked():
@@ -249,7 +253,7 @@ def _encoded(
     """(docids, SHA-256, vectors) of one shard after the other; no vectors where the shard is `there` already."""
     total = len(documents) if isinstance(documents, Sized) else None
     seen: set[str] = set()
-    with _progress("encoding", total) as advance:
+    with counted("encoding", total) as advance:
         for number, block in zip(count(), _blocks(documents, shard_size), strict=False):
             docids = [document.docid for document in block]
             if twice := repeated(docids) or [docid for docid in docids if docid in seen]:
@@ -289,17 +293,3 @@ def _blocks(documents: Iterable[Document], size: int) -> Iterator[list[Document]
     rest = iter(documents)
     while block := list(islice(rest, size)):
         yield block
-
-
-@contextmanager
-def _progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A function that moves a progress bar by n; without a terminal it does nothing."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda n: bar.update(task, advance=n)

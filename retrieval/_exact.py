@@ -11,7 +11,7 @@ twice the bound of the k-th, and a little more for the final rounding, is scored
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,17 +51,27 @@ def search_exactly(
 
     A score is the inner product, or with `l2` the squared distance with a minus sign, float32. Rows count through the shards.
     """
+
+    def parts() -> Iterator[tuple[Array, Array]]:
+        start = 0
+        for shard in shards:
+            scores_QK, rows_QK = _of_shard(queries_QD, k, shard, propose, _from(start, docid_of), l2=l2)
+            yield scores_QK, rows_QK + start
+            start += len(shard.vectors_ND)
+
+    return merged(parts(), k, docid_of)
+
+
+def merged(parts: Iterable[tuple[Array, Array]], k: int, docid_of: Callable[[int], str]) -> tuple[Array, Array]:
+    """The k best of each query over one or more parts (scores, rows); one part and what is best so far are held at a time."""
     import numpy as np
 
-    parts, start = [], 0
-    for shard in shards:
-        scores_QK, rows_QK = _of_shard(queries_QD, k, shard, propose, _from(start, docid_of), l2=l2)
-        parts.append((scores_QK, rows_QK + start))
-        start += len(shard.vectors_ND)
-    if len(parts) == 1:
-        return parts[0]
-    scores_QW, rows_QW = (np.concatenate(side, axis=1) for side in zip(*parts, strict=True))
-    return best_first(scores_QW, rows_QW, k, docid_of)
+    rest = iter(parts)
+    best = best_first(*next(rest), k, docid_of)
+    for part in rest:
+        scores_QW, rows_QW = (np.concatenate(side, axis=1) for side in zip(best, part, strict=True))
+        best = best_first(scores_QW, rows_QW, k, docid_of)
+    return best
 
 
 def _from(start: int, docid_of: Callable[[int], str]) -> Callable[[int], str]:
@@ -69,7 +79,7 @@ def _from(start: int, docid_of: Callable[[int], str]) -> Callable[[int], str]:
 
 
 def best_first(scores_QW: Array, rows_QW: Array, k: int, docid_of: Callable[[int], str]) -> tuple[Array, Array]:
-    """The k best of each query: score descending, equal scores by docid descending; docids are read for ties alone.
+    """The k best of each query: score descending, equal scores by docid descending; docids are read for ties among them alone.
 
     Row -1 with score -inf means nothing, and comes last.
     """
@@ -80,12 +90,13 @@ def best_first(scores_QW: Array, rows_QW: Array, k: int, docid_of: Callable[[int
     order_UW = np.argsort(-scores_QW[unsorted], axis=1, kind="stable")
     scores_QW[unsorted] = np.take_along_axis(scores_QW[unsorted], order_UW, axis=1)
     rows_QW[unsorted] = np.take_along_axis(rows_QW[unsorted], order_UW, axis=1)
-    tied_Q = ((scores_QW[:, 1:] == scores_QW[:, :-1]) & (rows_QW[:, 1:] >= 0)).any(axis=1)
-    for q in np.flatnonzero(tied_Q):
-        scores, rows = scores_QW[q], rows_QW[q]
+    reach_QW = scores_QW >= scores_QW[:, [min(k, scores_QW.shape[1]) - 1]]  # less than the k-th cannot be among the k
+    tied_QV = (scores_QW[:, 1:] == scores_QW[:, :-1]) & (rows_QW[:, 1:] >= 0) & reach_QW[:, 1:]
+    for q in np.flatnonzero(tied_QV.any(axis=1)):
+        scores, rows = scores_QW[q, reach_QW[q]], rows_QW[q, reach_QW[q]]
         by_docid = sorted(np.flatnonzero(rows >= 0), key=lambda i: docid_of(int(rows[i])), reverse=True)
         order = sorted(by_docid, key=lambda i: -scores[i])
-        scores[: len(order)], rows[: len(order)] = scores[order], rows[order]
+        scores_QW[q, : len(order)], rows_QW[q, : len(order)] = scores[order], rows[order]
     return scores_QW[:, :k], rows_QW[:, :k]
 
 
@@ -155,8 +166,11 @@ def _scored(queries_QD: Array, vectors_ND: Array, rows_QW: Array, *, l2: bool) -
     return rounded_QW
 
 
-def torch_proposals(device: str, *, l2: bool = False, rows_at_once: int = 1 << 17) -> Propose:
-    """Proposals by matrix product and top-k in torch, on any device; vectors go there in pieces of `rows_at_once`."""
+def torch_proposals(device: str, *, l2: bool = False, scores_at_once: int = 1 << 26) -> Propose:
+    """Proposals by matrix product and top-k in torch, on any device.
+
+    Vectors go there in pieces, so large that all queries together have `scores_at_once` scores with one: 256 MB.
+    """
 
     def propose(queries_QD: Array, vectors_ND: Array, wanted: int) -> tuple[Array, Array]:
         import torch
@@ -167,6 +181,7 @@ def torch_proposals(device: str, *, l2: bool = False, rows_at_once: int = 1 << 1
             queries = torch.from_numpy(queries_QD).to(device)
             best = torch.empty((len(queries_QD), 0), device=device)
             rows = torch.empty((len(queries_QD), 0), dtype=torch.int64, device=device)
+            rows_at_once = max(1, scores_at_once // len(queries_QD))
             for start in range(0, len(vectors_ND), rows_at_once):
                 piece = torch.from_numpy(vectors_ND[start : start + rows_at_once]).to(device)
                 scores = queries @ piece.T

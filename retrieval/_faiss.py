@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankrl.errors import ConfigError, DataError, MissingDependencyError
 
-from ._exact import Propose, best_first
+from ._exact import Propose, merged
 
 if TYPE_CHECKING:
     import numpy as np
@@ -175,11 +175,11 @@ def faiss_proposals(device: str = "cpu", *, l2: bool = False) -> Propose:
     """Proposals by FAISS's brute force over a plain or mapped array; on its GPU when it has one and `device` says so."""
     faiss = library()
     metric = faiss.METRIC_L2 if l2 else faiss.METRIC_INNER_PRODUCT
-    resources = faiss.StandardGpuResources() if gpus(device) else None
+    resources, number = (faiss.StandardGpuResources() if gpus(device) else None), _number(device)
 
     def propose(queries_QD: Array, vectors_ND: Array, wanted: int) -> tuple[Array, Array]:
         if resources is not None and wanted <= GPU_MOST_NEIGHBOURS:
-            scores_QW, rows_QW = faiss.knn_gpu(resources, queries_QD, vectors_ND, wanted, metric=metric)
+            scores_QW, rows_QW = faiss.knn_gpu(resources, queries_QD, vectors_ND, wanted, metric=metric, device=number)
         else:
             scores_QW, rows_QW = faiss.knn(queries_QD, vectors_ND, wanted, metric=metric)
         return (-scores_QW if l2 else scores_QW), rows_QW
@@ -279,11 +279,26 @@ def nprobe(options: IndexOptions, nlist: int) -> int:
 
 
 def on_gpu(index: Any, device: str) -> Any:
-    """The index on FAISS's GPU where there is one and the kind can live there; HNSW cannot."""
+    """The index on FAISS's GPU where there is one and the kind can live there: HNSW and PQ without IVF cannot.
+
+    Raises:
+        ConfigError: FAISS has no GPU code for its parameters.
+    """
     faiss = library()
-    if not gpus(device) or isinstance(index, faiss.IndexHNSW):
+    if not gpus(device) or not isinstance(index, faiss.IndexIVF):
         return index
-    return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
+    try:
+        return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), _number(device), index)
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[-1]
+        raise ConfigError(
+            f"FAISS cannot put this index on {device}: {first}; give device cpu, or other parameters"
+        ) from None
+
+
+def _number(device: str) -> int:
+    """Which GPU `cuda:1` is; 0 where it does not say."""
+    return int(device.partition(":")[2] or 0)
 
 
 def search_nearly(
@@ -296,12 +311,13 @@ def search_nearly(
     """
     import numpy as np
 
-    parts, start = [], 0
-    for index in indexes:
-        scores_QK, rows_QK = index.search(queries_QD, min(k, int(index.ntotal)))
-        nothing_QK = rows_QK < 0
-        scores_QK = np.where(nothing_QK, np.float32(-np.inf), -scores_QK if l2 else scores_QK)
-        parts.append((scores_QK, np.where(nothing_QK, -1, rows_QK + start)))
-        start += int(index.ntotal)
-    scores_QW, rows_QW = (np.concatenate(side, axis=1) for side in zip(*parts, strict=True))
-    return best_first(scores_QW, rows_QW, k, docid_of)
+    def parts() -> Iterator[tuple[Array, Array]]:
+        start = 0
+        for index in indexes:
+            scores_QK, rows_QK = index.search(queries_QD, min(k, int(index.ntotal)))
+            nothing_QK = rows_QK < 0
+            scores_QK = np.where(nothing_QK, np.float32(-np.inf), -scores_QK if l2 else scores_QK)
+            yield scores_QK, np.where(nothing_QK, -1, rows_QK + start)
+            start += int(index.ntotal)
+
+    return merged(parts(), k, docid_of)

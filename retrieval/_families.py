@@ -40,7 +40,7 @@ FAMILIES = (
     Family("BAAI/bge-m3", r"bge-m3", "cls"),
     Family("mixedbread-ai/mxbai-embed-large-v1", r"mxbai-embed-large-v1", "cls", _BGE),
     Family("Snowflake/snowflake-arctic-embed-m-v2.0", r"snowflake-arctic-embed-[a-z]+-v2\.0", "cls", "query: "),
-    Family("Snowflake/snowflake-arctic-embed-m", r"snowflake-arctic-embed-[a-z]+(-v1\.5)?", "cls", _BGE),
+    Family("Snowflake/snowflake-arctic-embed-m", r"snowflake-arctic-embed-[a-z-]+(-v1\.5)?", "cls", _BGE),
     Family(
         "nomic-ai/nomic-embed-text-v1.5", r"nomic-embed-text-v1(\.5)?", "mean", "search_query: ", "search_document: "
     ),

@@ -187,9 +187,13 @@ class Folder:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
-    """What two plans say differently, as `name is this there and that here`; "" when nothing."""
+    """What two plans say differently, as `name is this there and that here`; "" when nothing.
+
+    Plans of different kinds are told apart by that alone: the rest follows from it.
+    """
     said = []
-    for name in sorted({*before, *now}):
+    names = {*before, *now} if before.get("kind") == now.get("kind") else {"kind"}
+    for name in sorted(names):
         there, here = before.get(name), now.get(name)
         if isinstance(there, Mapping) and isinstance(here, Mapping):
             said.append(differences(there, here, f"{prefix}{name}."))

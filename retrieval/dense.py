@@ -59,7 +59,7 @@ OPTIONS = {
     "nbits": "pq: bits for each part",
     "seed": "what clusters and graph levels are drawn with",
     "threads": "threads of FAISS and torch (default: as many as they have)",
-    "shard_size": "documents encoded and written together",
+    "shard_size": "documents encoded and written together; a build that was killed goes on after those",
     "mmap": "leave a kept index on disk, and read from it what is needed",
 }
 """Parameter of `from_collection` -> one line of help."""
@@ -182,8 +182,9 @@ class Dense:
     ) -> Dense:
         """The retriever of an index in a folder.
 
-        encoder: the one that made it; without it, the model is loaded under the name and with the options it had then. texts:
-        the documents it was made of, which is checked. options: how to search; the kind is the index's.
+        encoder: the one that made it; without it, the model is loaded under the name and with the options it had then, but for
+        Python code of its own, which no folder may ask for. texts: the documents it was made of, which is checked. options: how
+        to search; the kind is the index's.
 
         Raises:
             ConfigError: there is no finished index in the folder.
@@ -191,7 +192,9 @@ class Dense:
         """
         where = Path(folder)
         built = _build.opened(where, mmap=mmap)
-        encoder = encoder or load_encoder(EncoderOptions(**{**built.facts["options"], "device": "auto"}))
+        if encoder is None:
+            here = {"device": "auto", "trust_remote_code": False}
+            encoder = load_encoder(EncoderOptions(**{**built.facts["options"], **here}))
         _build.check_encoder(built, encoder, where)
         if texts is not None:
             _build.check_documents(built, texts.values(), where)
@@ -258,7 +261,7 @@ class Dense:
     def _engine_version(self) -> str:
         if self._engine == "torch":
             return f"torch {version('torch')}, exact, on {self._device}"
-        where = "GPU" if _faiss.gpus(self._device) and self.built.kind != "hnsw" else "CPU"
+        where = "GPU" if _faiss.gpus(self._device) and self.built.kind not in ("hnsw", "pq") else "CPU"
         return f"faiss {_faiss.library().__version__} on {where}"
 
     def _candidate(self, row: int, score: float) -> Candidate:

@@ -165,7 +165,7 @@ def test_a_finished_index_is_used_without_encoding_documents_again(encoder, docu
     counting = replace(encoder, embed=lambda texts, *rest: (encoded.append(len(texts)), encoder.embed(texts, *rest))[1])
     for _ in range(2):
         dense = Dense.from_documents(documents, encoder=counting, folder=tmp_path / "i", shard_size=150)
-        assert encoded == [distinct(documents[:150]), distinct(documents[150:])]
+        assert sum(encoded) == distinct(documents[:150]) + distinct(documents[150:])
     assert len(dense.search(QUERIES, 5)) == 4
 
 
@@ -215,7 +215,7 @@ def test_a_killed_build_is_no_index_and_goes_on_after_its_last_whole_shard(model
     encoded: list[int] = []
     counting = replace(encoder, embed=lambda texts, *rest: (encoded.append(len(texts)), encoder.embed(texts, *rest))[1])
     resumed = Dense.from_documents(documents, encoder=counting, folder=folder, shard_size=40)
-    assert encoded == [distinct(documents[120:160]), distinct(documents[160:])]
+    assert sum(encoded) == distinct(documents[120:160]) + distinct(documents[160:])
     assert resumed.search(QUERIES, 20) == Dense.from_documents(documents, encoder=encoder).search(QUERIES, 20)
 
 
@@ -269,7 +269,8 @@ def test_an_index_of_another_encoder_documents_or_kind_is_refused(
     with pytest.raises(DataError, match="made of other documents: corpus_sha256"):
         Dense.load(tmp_path, encoder=encoder, texts=changed)
     with pytest.raises(
-        DataError, match=r"holds another index: .*hnsw_m is None there and 32 here, kind is 'flat' there"
+        DataError,
+        match=r"holds another index: kind is 'flat' there and 'hnsw' here; give another folder, or delete .*index\.json",
     ):
         Dense.from_documents(
             documents, encoder=encoder, options=IndexOptions(kind="hnsw", ef_construction=9), folder=tmp_path
@@ -277,6 +278,31 @@ def test_an_index_of_another_encoder_documents_or_kind_is_refused(
     assert Dense.from_documents(
         documents, encoder=encoder, options=IndexOptions(engine="torch", threads=1), folder=tmp_path
     )
+
+
+def test_another_kind_of_index_is_made_of_the_vectors_that_are_there_once_index_json_is_gone(
+    encoder, documents, tmp_path
+):
+    encoded: list[int] = []
+    counting = replace(encoder, embed=lambda texts, *rest: (encoded.append(len(texts)), encoder.embed(texts, *rest))[1])
+    expected = Dense.from_documents(documents, encoder=encoder, shard_size=90).search(QUERIES, 9)
+    for kind in ("ivf", "hnsw", "flat"):
+        built = Dense.from_documents(
+            documents, encoder=counting, options=OPTIONS_OF[kind], folder=tmp_path, shard_size=90
+        )
+        assert built.built.kind == kind
+        assert sum(encoded) == distinct(documents[:90]) + distinct(documents[90:180]) + distinct(documents[180:])
+        (tmp_path / "index.json").unlink()
+    assert [found.docids for found in built.search(QUERIES, 9)] == [found.docids for found in expected]
+
+
+def test_an_index_cannot_make_its_reader_run_the_code_of_a_model(model, documents, tmp_path):
+    """A folder that somebody else made named a model and asked for trust_remote_code, and `load` complied."""
+    trusting = load_encoder(EncoderOptions(model=str(model), pooling="mean", trust_remote_code=True))
+    Dense.from_documents(documents, encoder=trusting, folder=tmp_path)
+    assert json.loads((tmp_path / "index.json").read_text())["options"]["trust_remote_code"] is True
+    assert Dense.load(tmp_path).encoder.options.trust_remote_code is False
+    assert Dense.load(tmp_path, encoder=trusting).encoder.options.trust_remote_code is True
 
 
 def test_what_the_options_leave_open_is_as_it_is_in_the_folder(encoder, documents, tmp_path):
@@ -378,8 +404,12 @@ def test_impossible_arguments_are_refused(encoder, documents, tmp_path):
         Dense.from_documents(documents, encoder=encoder, shard_size=0)
     with pytest.raises(ConfigError, match="k is 0"):
         Dense.from_documents(documents[:2], encoder=encoder).search(QUERIES, 0)
-    with pytest.raises(ConfigError, match="pq with nbits=8 learns 256 codes"):
-        Dense.from_documents(documents, encoder=encoder, options=IndexOptions(kind="pq"))
+    for given in (documents, iter(documents)):
+        with pytest.raises(ConfigError, match="pq with nbits=8 learns 256 codes"):
+            Dense.from_documents(given, encoder=encoder, options=IndexOptions(kind="pq"))
+    never = replace(encoder, embed=lambda *_: pytest.fail("encoded before the options were looked at"))
+    with pytest.raises(ConfigError, match="pq_m is 7, which does not divide the dimension 32"):
+        Dense.from_documents(documents, encoder=never, options=IndexOptions(kind="pq", pq_m=7, nbits=4))
     with pytest.raises(DataError, match=r"names document 'd\d+', which is not among the texts"):
         Dense.from_documents(documents, encoder=encoder, texts={}).search(QUERIES, 1)
 

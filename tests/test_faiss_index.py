@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tracemalloc
 from pathlib import Path
 
 import faiss
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from rankrl.errors import ConfigError, DataError, MissingDependencyError
 from retrieval import _faiss
-from retrieval._exact import Shard, search_exactly, torch_proposals
+from retrieval._exact import Shard, best_first, merged, search_exactly, torch_proposals
 from retrieval._faiss import IndexOptions
 
 
@@ -25,8 +26,11 @@ def sharded(vectors_ND, *ends):
     return tuple(Shard(np.ascontiguousarray(part), float(np.linalg.norm(part, axis=1).max())) for part in parts)
 
 
-def proposals(engine, *, l2=False):
-    return _faiss.faiss_proposals(l2=l2) if engine == "faiss" else torch_proposals("cpu", l2=l2, rows_at_once=50)
+def proposals(engine, *, l2=False, scores_at_once=3000):
+    """Torch takes the vectors in pieces: 50 of them for 60 queries."""
+    if engine == "faiss":
+        return _faiss.faiss_proposals(l2=l2)
+    return torch_proposals("cpu", l2=l2, scores_at_once=scores_at_once)
 
 
 def brute_force(queries_QD, vectors_ND, k, docid_of, *, l2=False):
@@ -88,7 +92,8 @@ def test_every_cut_equals_brute_force_also_among_ties(data, n, dimension, k, eng
         return str(7 * row % 61)
 
     shards = sharded(vectors_ND, *ends)
-    scores, rows = search_exactly(queries_QD, k, shards, proposals(engine, l2=l2), docid_of, l2=l2)
+    propose = proposals(engine, l2=l2, scores_at_once=30)
+    scores, rows = search_exactly(queries_QD, k, shards, propose, docid_of, l2=l2)
     expected_scores, expected_rows = brute_force(queries_QD, vectors_ND, k, docid_of, l2=l2)
     assert rows.tolist() == expected_rows.tolist()
     assert scores.tolist() == expected_scores.tolist()
@@ -135,6 +140,36 @@ def test_thousands_of_equal_vectors_are_cut_by_docid(engine):
     )
     assert rows.tolist() == [[17, 4999, 4998, 4997, 4996]]
     assert scores.tolist() == [[16.0, 8.0, 8.0, 8.0, 8.0]]
+
+
+def test_docids_are_read_for_ties_that_reach_the_list_alone():
+    """Thousands of ties below it are of no interest, and reading their docids took minutes with many shards and a large k."""
+    scores_QW, rows_QW = np.ones((1, 5000), np.float32), np.arange(5000)[None]
+    scores_QW[0, :3] = 4, 3, 2
+    read: list[int] = []
+
+    def docid_of(row):
+        read.append(row)
+        return f"{row:04d}"
+
+    assert best_first(scores_QW, rows_QW, 3, docid_of)[1].tolist() == [[0, 1, 2]] and not read
+    scores_QW[0, 3:6] = 2
+    assert best_first(scores_QW, rows_QW, 3, docid_of)[1].tolist() == [[0, 1, 5]] and sorted(read) == [0, 1, 2, 3, 4, 5]
+    assert best_first(scores_QW, rows_QW, 9000, docid_of)[1].tolist() == [[0, 1, 5, 4, 3, 2, *range(4999, 5, -1)]]
+
+
+def test_the_lists_of_many_shards_are_not_held_together():
+    all_different = np.random.default_rng(0).permutation(50 * 99 * 100).astype(np.float32).reshape(99, 50, 100)
+    parts = [(scores, np.tile(np.arange(100 * n, 100 * n + 100), (50, 1))) for n, scores in enumerate(all_different)]
+    scores_QW, rows_QW = (np.concatenate(side, axis=1) for side in zip(*parts, strict=True))
+    order_QW = np.argsort(-scores_QW, axis=1)[:, :100]
+    tracemalloc.start()
+    scores, rows = merged(iter(parts), 100, str)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(scores, np.take_along_axis(scores_QW, order_QW, axis=1))
+    assert np.array_equal(rows, np.take_along_axis(rows_QW, order_QW, axis=1))
+    assert peak_bytes < (scores_QW.nbytes + rows_QW.nbytes) / 4
 
 
 @pytest.mark.parametrize("engine", ENGINES)
