@@ -21,8 +21,8 @@ from rankrl.cli import main
 from rankrl.comparison import compare
 from rankrl.errors import ConfigError, DataError
 from rankrl.provenance import write_provenance
-from rankrl.report import Heading, content, page
-from rankrl.report.page import cost_table, payload, shortened, signed, visible
+from rankrl.report import Heading, Shown, content, page
+from rankrl.report.page import _p, cost_table, payload, shortened, signed, visible
 from rankrl.report.plots import axis
 from rankrl.runs import ranked, write_qrels, write_run
 
@@ -32,6 +32,7 @@ TEMPLATE = Path(__file__).resolve().parents[1] / "rankrl" / "report" / "template
 HOSTILE = (
     "</script><script>hacked()</script>",
     "<!-- <script> -->",
+    "<!--<script </script x <\\/script\t",
     "]]>\"'`&amp;<img src=x onerror=hacked()>",
     "line\u2028and\u2029paragraph",
     "\u202eright to left \u05e9\u05dc\u05d5\u05dd",
@@ -123,6 +124,8 @@ def test_texts_are_cut_and_only_those_of_documents_near_the_top(small):
     found = content(qrels, runs, ["RR"], depth=2, text_of=text_of, queries={"q1": "one"}, text_characters=12)
     assert sorted(asked) == ["a", "b", "c", "n", "x"]  # z stands at rank 4
     assert found.documents["a"].text == "word word wo" and found.documents["a"].cut
+    long_title = content(qrels, runs, ["RR"], depth=2, text_of=lambda docid: ("title " * 9, "text"), text_characters=12)
+    assert long_title.documents["a"] == Shown("title title ", "text", cut=True)
     assert "x" not in found.documents and found.without_text == 1
     assert found.queries == {"q1": "one"}
 
@@ -182,10 +185,32 @@ def test_the_same_content_gives_the_same_bytes_and_the_numbers_of_compare(small)
     assert data["values"][1][0] == [comparison.evaluations["first"].values["RR"][q] for q in data["topics"]]
 
 
+def test_the_best_runs_are_marked_as_they_are_shown_and_none_where_all_are_equal(small):
+    qrels, runs = small
+    three = {**runs, "third": runs["second"]}
+
+    def marked(some_runs):
+        text = page(content(qrels, some_runs, ["P@1"]), Heading("T", "2026-01-02"))
+        means = text.split("<caption>Mean")[1].split("</table>")[0]
+        return [row.count('class="best"') for row in means.split('<th scope="row">')[1:]]
+
+    assert marked(three) == [0, 1, 1]  # P@1 is 1/3, 2/3, 2/3
+    assert marked({"second": runs["second"], "third": runs["second"]}) == [0, 0]
+
+
+def test_what_the_numbers_are_is_said_with_their_power(small):
+    qrels, runs = small
+    found = content(qrels, {**runs, "third": runs["first"]}, ["RR"])
+    text = page(found, Heading("T", "2026-01-02"))
+    assert "adjusted by Holm for the 2 runs that are compared with <bdi>first</bdi>" in text
+    assert f"<small>{found.differences[0].power_in_words}</small>" in text
+    assert "Holm" not in page(content(qrels, runs, ["RR"]), Heading("T", "2026-01-02"))
+
+
 def test_no_text_from_outside_becomes_markup_or_is_lost(small):
     qrels = {f"q{i}{text}": {f"d{text}": 1} for i, text in enumerate(HOSTILE)}
     run = {qid: {f"d{text}": 1.0, "other": 0.5} for qid, text in zip(qrels, HOSTILE, strict=True)}
-    runs = {f"run {HOSTILE[0]}": run, HOSTILE[2]: run, HOSTILE[5] + HOSTILE[7]: run}
+    runs = {f"run {HOSTILE[0]}": run, HOSTILE[3]: run, HOSTILE[6] + HOSTILE[8]: run}
     found = content(
         qrels,
         runs,
@@ -193,11 +218,13 @@ def test_no_text_from_outside_becomes_markup_or_is_lost(small):
         queries={qid: text for qid, text in zip(qrels, HOSTILE, strict=True)},
         text_of=lambda docid: (f"title {docid}", " ".join(HOSTILE)),
     )
-    provenance = {name: {"command": [HOSTILE[0]], HOSTILE[2]: {"x": HOSTILE[1]}} for name in runs}
+    provenance = {name: {"command": [HOSTILE[0]], HOSTILE[3]: {"x": HOSTILE[1]}} for name in runs}
     text = page(
-        found, Heading(HOSTILE[0], "2026-01-02", {"Collection": HOSTILE[2]}, [HOSTILE[1]], {**provenance, "none": None})
+        found, Heading(HOSTILE[0], "2026-01-02", {"Collection": HOSTILE[3]}, [HOSTILE[1]], {**provenance, "none": None})
     )
     data = data_of(text)
+    block = text.split('<script type="application/json" id="report-data">')[1].split("</script>")[0]
+    assert not set(block) & set("<>&\u2028\u2029\x7f\x85\ufeff")  # nothing that a parser of HTML or of lines acts on
     assert data["queries"] == list(HOSTILE)
     assert data["runs"] == list(runs)
     assert [d[0] for d in data["documents"]] == [f"d{HOSTILE[0]}", "other", *(f"d{h}" for h in HOSTILE[1:])]
@@ -209,7 +236,7 @@ def test_no_text_from_outside_becomes_markup_or_is_lost(small):
     assert (tags.count("script"), tags.count("style"), tags.count("img")) == (2, 1, 0)
     assert not [a for _, attrs in elements.found for a in attrs if a.startswith("on") or a == "style"]
     shown = "".join(elements.texts)
-    for part in (HOSTILE[0], HOSTILE[2], visible(HOSTILE[5])):
+    for part in (HOSTILE[0], HOSTILE[3], visible(HOSTILE[6])):
         assert part in shown  # readable, as the text that it is
 
 
@@ -273,6 +300,10 @@ def test_an_axis_has_few_round_evenly_spaced_ticks_around_all_values(values):
     assert any(math.isclose(mantissa, m) for m in (1.0, 2.0, 5.0))
     assert all(4.9 <= made.percent(v) <= 95.1 for v in values)
     assert all(math.isclose(float(f"{tick:.{made.decimals}f}"), tick, abs_tol=1e-9) for tick in made.ticks)
+
+
+def test_small_p_values_are_rounded_until_nothing_is_left():
+    assert [_p(p) for p in (1.0, 0.0123, 0.00005, 0.00004)] == ["1.0000", "0.0123", "0.0001", "<\u202f.0001"]
 
 
 def test_signs_are_shown_and_nothing_has_none():
@@ -356,6 +387,29 @@ def test_qrels_alone_and_no_texts_show_ids(files):
         assert all(len(d) == 1 for d in data_of(text)["documents"])
 
 
+def test_without_texts_the_corpus_is_not_read(files):
+    (files / "toy" / "corpus.jsonl").write_text("no JSON\n")
+    arguments = ["first.trec", "--collection", "toy", "--keep-excluded", "-o", "r.html"]
+    assert main(["report", *arguments, "--no-texts"]) == 0
+    assert main(["report", *arguments]) == 1
+
+
+def test_title_and_seed_are_those_that_were_given(files):
+    main(["report", "first.trec", "second.trec", "--qrels", "q.txt", "--title", "Mine & yours", "-o", "1.html"])
+    main(["report", "first.trec", "second.trec", "--qrels", "q.txt", "--seed", "7", "-o", "2.html"])
+    one, two = (data_of((files / name).read_text(encoding="utf-8")) for name in ("1.html", "2.html"))
+    assert (one["title"], one["seed"], two["title"], two["seed"]) == ("Mine & yours", 0, "q.txt: 2 runs", 7)
+    assert '<h1 dir="auto">Mine &amp; yours</h1>' in (files / "1.html").read_text(encoding="utf-8")
+
+
+def test_a_large_page_says_what_makes_it_smaller(files, capsys, monkeypatch):
+    main(["report", "first.trec", "--qrels", "q.txt", "-o", "r.html"])
+    assert "makes it smaller" not in capsys.readouterr().err
+    monkeypatch.setattr("rankrl.commands.report._LARGE", 1000)
+    main(["report", "first.trec", "--qrels", "q.txt", "-o", "r.html"])
+    assert "--queries N, --depth K or --no-texts makes it smaller" in capsys.readouterr().err
+
+
 def test_the_date_can_be_pinned_and_then_the_bytes_are_the_same(files, monkeypatch):
     for name in ("1.html", "2.html"):
         main(["report", "first.trec", "second.trec", "--collection", "toy", "--date", "2026-02-03", "-o", name])
@@ -404,9 +458,14 @@ def test_documents_that_the_collection_excludes_are_removed_and_said(files):
 
 def test_provenance_and_cost_are_shown_and_a_stale_description_is_said_not_believed(files):
     for name in ("first", "second"):
-        write_provenance(f"{name}.trec", {"engine": f"engine of {name}", "cost": {"calls": 1234, "seconds": 5.25}})
+        command = ["rankrl", "retrieve", "a name", "--k=1"]
+        write_provenance(
+            f"{name}.trec",
+            {"engine": f"engine of {name}", "command": command, "cost": {"calls": 1234, "seconds": 5.25}},
+        )
     main(["report", "first.trec", "second.trec", "--qrels", "q.txt", "-o", "fresh.html"])
     fresh = (files / "fresh.html").read_text(encoding="utf-8")
+    assert "rankrl retrieve &#39;a name&#39; --k=1" in fresh  # as it can be typed
     assert "engine of first" in fresh and ">1,234</td>" in fresh and ">5.2</td>" in fresh
     with open("first.trec", "a") as file:
         file.write("q3 Q0 a 1 1.0 first\n")

@@ -141,6 +141,7 @@ def test_the_keyboard_reads_and_opens_queries(browser, pages, hostile):
     a, b = (comparison.evaluations[name].values["nDCG@10"] for name in list(runs)[:2])
     order = sorted(qrels, key=lambda qid: a[qid] - b[qid])
     browser.open(pages["all"])
+    assert texts(browser, "#detail .docid")[0] == f"query {plain(order[-1])}"  # what fell most is shown first
     browser.evaluate("document.getElementById('per-query').focus()")
     browser.press("Home", 36)
     browser.press("ArrowRight", 39)
@@ -229,6 +230,15 @@ def test_the_movements_are_the_ranks_of_the_runs(browser, pages, hostile):
     ranks = [[str(o.index(d) + 1) if d in o else "–" for o in orders] for d in wanted]
     cells = texts(browser, ".documents tbody .rank")
     assert [cells[i : i + 2] for i in range(0, len(cells), 2)] == ranks
+    places = [[o.index(d) + 1 if d in o else None for o in orders] for d in wanted]
+    moved = [
+        "gone" if b is None else "new" if a is None else "=" if a == b else f"▲ {a - b}" if a > b else f"▼ {b - a}"
+        for a, b in places
+    ]
+    assert texts(browser, ".documents tbody .change") == moved and {"new", "gone"} <= set(moved)
+    relevant = [d for d, grade in qrels["q20"].items() if grade > 0]
+    within = [f"{sum(d in o[:10] for d in relevant)} of {len(relevant)}" for o in orders]
+    assert texts(browser, "#detail .cards tbody td:last-child") == within
     marks = [str(qrels["q20"].get(d, "?")) for d in wanted]
     assert texts(browser, ".documents .mark text") == marks
     assert browser.evaluate("document.querySelectorAll('.slope .document').length") == len(wanted)
