@@ -231,6 +231,33 @@ def test_a_broken_parquet_file_and_other_tables_are_refused(tmp_path):
         read_run(tmp_path / "null")
 
 
+@pytest.mark.parametrize("name", ["run.parquet", "run.lz4"])
+def test_bug_one_wrong_bit_in_a_file_of_ranx_ended_in_an_exception_of_its_reader(tmp_path, name):
+    """Neither format has a checksum for all of it, so a flipped bit may change an id or a score; it never ends in a traceback."""
+    for library in ("pyarrow",) if name.endswith(".parquet") else ("lz4.frame", "cbor2"):
+        pytest.importorskip(library)
+    whole, refused = (RANX / name).read_bytes(), 0
+    for place in range(0, 8 * len(whole), 1 if name.endswith(".lz4") else 23):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        (tmp_path / "a").write_bytes(damaged)
+        try:
+            read_run(tmp_path / "a")
+        except DataError as error:
+            refused += 1
+            assert str(tmp_path / "a") in str(error) and "\n" not in str(error) and len(str(error)) < 500
+    assert refused > 300
+
+
+def test_bug_a_qid_of_ranx_that_is_a_number_could_not_be_shown(tmp_path):
+    cbor2 = pytest.importorskip("cbor2")
+    (tmp_path / "a").write_bytes(cbor2.dumps({7: {"a": 1.5, 8: 1}}))
+    assert read_run(tmp_path / "a") == {"7": {"a": 1.5, "8": 1.0}}
+    (tmp_path / "a").write_bytes(cbor2.dumps({7: {"8": 1.5, 8: 1}}))
+    with pytest.raises(DataError, match="document '8' is listed twice for topic '7'"):
+        read_run(tmp_path / "a")
+
+
 def test_a_file_packed_with_lz4_is_unpacked(tmp_path):
     frame = pytest.importorskip("lz4.frame")
     (tmp_path / "a").write_bytes(frame.compress(b"1 Q0 a 1 2 t\n"))

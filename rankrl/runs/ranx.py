@@ -73,7 +73,7 @@ def _topics(path: str | Path, what: str) -> Iterator[tuple[str, list[tuple[str, 
         raise DataError(f"{path}: expected {{qid: {{docid: number}}}}, got {type(content).__name__}")
     count = 1
     for qid, found in content.items():
-        where = f"{path}: topic {shortened(qid)}"
+        where = f"{path}: topic {shortened(str(qid))}"
         if not isinstance(found, Mapping):
             raise DataError(f"{where}: expected {{docid: number}}, got {shortened(repr(found))[1:-1]}")
         pairs = [(identifier(docid, "docid", where), value) for docid, value in found.items()]
@@ -105,7 +105,9 @@ def _of_parquet(path: str | Path, what: str) -> Iterator[tuple[str, list[tuple[s
                     ]
                     yield identifier(qid, "qid", where), pairs, range(count, count + len(pairs))
                     count += len(pairs)
-    except ArrowException as error:
+    except DataError:
+        raise
+    except (ArrowException, OSError, ValueError) as error:  # pyarrow's for what is damaged within a column, or no text
         raise DataError(f"{what} cannot be read: {path}: {' '.join(str(error).split())[:200]}") from None
 
 
@@ -118,5 +120,5 @@ def _of_cbor(path: str | Path, what: str) -> Any:
         content = file.read()
     try:
         return cbor2.loads(content)
-    except (cbor2.CBORDecodeError, ValueError, RecursionError) as error:
+    except Exception as error:  # cbor2's own, and what the types raise that damaged bytes may name: dates, fractions, …
         raise DataError(f"{what} cannot be read: {path}: {' '.join(str(error).split())[:200]}") from None

@@ -145,7 +145,9 @@ def _topic_of(row: Any, where: str) -> tuple[str, list[Any], bool]:
     qid = _value(query, QIDS) if isinstance(query, Mapping) else _value(row, QIDS)
     lists = [row[key] for key in ("candidates", "hits", "docids") if isinstance(row.get(key), list)]
     if qid is None or len(lists) > 1 or (not lists and _value(row, DOCIDS) is None):
-        raise DataError(f"{where}: expected {RUN_ROW}, got the keys {', '.join(map(repr, list(row)[:8])) or 'none'}")
+        raise DataError(
+            f"{where}: expected {RUN_ROW}, got the keys {', '.join(map(shortened, list(row)[:4])) or 'none'}"
+        )
     return identifier(qid, "qid", where), lists[0] if lists else [row], bool(lists)
 
 
