@@ -162,6 +162,22 @@ def test_ties_are_counted_bounded_and_explained(files, capsys):
     assert "one: no two documents of a topic have the same score" in capsys.readouterr().out
 
 
+def test_bug_the_values_of_topics_were_given_without_the_ceiling_and_the_ties_that_were_asked_for(files, capsys):
+    (files / "tied.trec").write_text("1 Q0 a 1 1 t\n1 Q0 z 2 1 t\n2 Q0 c 1 2 t\n2 Q0 b 1 1 t\n")
+    asked = ["--metrics", "RR", "--per-query", "--ceiling", "--ties"]
+    main(["evaluate", "tied.trec", "--qrels", "q.txt", *asked, "--format", "csv"])
+    assert [row.split(",")[2:] for row in capsys.readouterr().out.splitlines()] == [
+        ["topic", "value", "ceiling", "ties_worst", "ties_best"],
+        ["1", "0.5", "1.0", "0.5", "1.0"],
+        ["2", "0.5", "1.0", "0.5", "0.5"],
+        ["4", "0.0", "0.0", "0.0", "0.0"],
+    ]
+    main(["evaluate", "tied.trec", "--qrels", "q.txt", *asked, "--format", "json"])
+    found = json.loads(capsys.readouterr().out)["runs"]["tied"]["measures"]["RR"]
+    assert found["per_query_ceiling"] == {"1": 1.0, "2": 1.0, "4": 0.0}
+    assert found["per_query_ties_best"] == {"1": 1.0, "2": 0.5, "4": 0.0}
+
+
 def test_a_relevance_level_changes_the_measures_that_take_one(files, capsys):
     (files / "graded.txt").write_text("1 0 a 2\n1 0 z 1\n2 0 z 1\n")
     main(["evaluate", "one.trec", "--qrels", "graded.txt", "-l", "2", "--metrics", "RR", "nDCG@10", "P(rel=1)@1"])

@@ -276,6 +276,8 @@ def _as_json(scored: list[_Scored], args: argparse.Namespace) -> str:
             value |= {name.replace(" ", "_"): other.totals[measure] for name, other in one.others.items()}
             if args.per_query:
                 value["per_query"] = dict(found.values[measure])
+                for name, other in one.others.items():
+                    value[f"per_query_{name.replace(' ', '_')}"] = dict(other.values[measure])
             measures[measure] = value
         runs[one.file.name] = {
             "file": one.file.path,
@@ -293,15 +295,15 @@ def _as_json(scored: list[_Scored], args: argparse.Namespace) -> str:
 
 
 def _as_csv(scored: list[_Scored], args: argparse.Namespace) -> str:
+    others = [name.replace(" ", "_") for name in scored[0].others]
     if args.per_query:
         values = [
-            (one.file.name, measure, qid, value)
+            (one.file.name, measure, qid, value, *(other.values[measure][qid] for other in one.others.values()))
             for one in scored
             for measure in one.evaluation.measures
             for qid, value in one.evaluation.values[measure].items()
         ]
-        return _runs.csv_text(("run", "measure", "topic", "value"), values)
-    others = list(scored[0].others)
+        return _runs.csv_text(("run", "measure", "topic", "value", *others), values)
     rows: list[tuple[object, ...]] = []
     for one in scored:
         for measure in one.evaluation.measures:
@@ -310,4 +312,4 @@ def _as_csv(scored: list[_Scored], args: argparse.Namespace) -> str:
             counts = (len(one.evaluation.topics), len(one.evaluation.missing))
             rows.append((one.file.name, measure, one.total(measure), low, high, *counts, *more))
     heads = ("run", "measure", "value", "low", "high", "topics", "missing")
-    return _runs.csv_text((*heads, *(name.replace(" ", "_") for name in others)), rows)
+    return _runs.csv_text((*heads, *others), rows)
