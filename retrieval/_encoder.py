@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 SIMILARITIES = ("cosine", "dot", "l2")
 DTYPES = ("float32", "bfloat16", "float16")
+_PROBES = ("heart", "moon", "7", "心")
+"""Texts that are one for a tokenizer without a vocabulary, which is what transformers makes when its files are not there."""
 BLOCK = 2048
 """How many texts are sorted by length, so that those of a batch are about equally long."""
 
@@ -169,7 +171,11 @@ def load_encoder(options: EncoderOptions | None = None) -> Encoder:
     load = sentence_transformer if (folder / "modules.json").is_file() else plain
     with _told_in_one_line(options.model), _quiet():
         loaded = load(folder, device, options)
-        dimension = int(loaded.embed(["a"], "", False).shape[1])
+        probed = loaded.embed(list(_PROBES), "", False)
+    if (probed == probed[0]).all():
+        raise DataError(
+            f"the model {options.model} gives {', '.join(_PROBES)} the same vector: its folder lacks the tokenizer's files"
+        )
     prefixes_of, query_prefix, document_prefix = _prefixes(options, loaded)
     own_similarity = loaded.similarity or "cosine"
     identity = {
@@ -180,7 +186,7 @@ def load_encoder(options: EncoderOptions | None = None) -> Encoder:
         "pooling": loaded.pooling,
         "max_tokens": loaded.max_tokens,
         "dtype": options.dtype,
-        "dimension": dimension,
+        "dimension": int(probed.shape[1]),
     }
     facts = {"model": options.model, "prefixes_of": prefixes_of, "library": loaded.library, "device": device}
     return Encoder(loaded.embed, options, identity, facts)
@@ -233,14 +239,13 @@ def _nothing(_: int) -> None:
 @contextmanager
 def _told_in_one_line(name: str) -> Iterator[None]:
     """What the loaders raise about a broken model or a missing library of its own, as a DataError."""
-    from safetensors import SafetensorError
-
     try:
         yield
     except RankRLError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError, SafetensorError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    except Exception as error:  # what is wrong with a file shows wherever its content is used first, as anything
+        first, *more = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        first = f"{first} {more[0]}" if more and first.endswith(":") else first
         if "trust_remote_code" in str(error):
             raise ConfigError(f"{name} brings Python code of its own; read it, then give trust_remote_code") from error
         raise DataError(f"the model {name} cannot be loaded: {first}") from error

