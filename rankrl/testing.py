@@ -6,13 +6,15 @@ Each check returns None, or raises AssertionError with what is wrong.
 from __future__ import annotations
 
 import copy
+import json
 import math
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from rankrl.contracts import Reranker, is_over_group, is_shaper
+from rankrl.contracts import Reranker, Retriever, is_over_group, is_shaper
 from rankrl.engines.drive import drive
+from rankrl.errors import ConfigError
 from rankrl.parsing import parse_permutation
 from rankrl.types import Answer, Candidate, CandidateList, Judgments, Messages, Query, Rollout, RolloutGroup
 
@@ -156,3 +158,57 @@ def _check_shaper(shaper: Callable[..., Any]) -> None:
         for given, value in zip(rewards, shaped, strict=True):
             assert (given is None) == (value is None), f"{given!r} became {value!r}"
             assert value is None or math.isfinite(value), f"{given!r} became {value!r}"
+
+
+ODD_QUERIES = ("", " \n\t", "zzzz qqqq", '"AND (OR] NOT* ~^ \\ : {', "\u202e\u0663\x00\U0001f600", "word " * 3_000)
+"""Texts that somebody will search for one day."""
+
+
+def check_retriever(retriever: Retriever, queries: Sequence[Query], docids: Collection[str]) -> None:
+    """A retriever answers every query in order, best first, within the corpus, and twice alike.
+
+    queries: some that find documents, with qids of their own. docids: those of the corpus. A shorter k gives a prefix of
+    a longer one, and a query alone what it gets among others; odd texts are searched like any other.
+    """
+    assert len(queries) > 1, "give two queries or more"
+    many = retriever.search(queries, len(docids))
+    assert [listing.query for listing in many] == list(queries), (
+        "the lists are not those of the queries, in their order"
+    )
+    assert any(len(listing) for listing in many), "nothing was found for any query"
+    for listing in many:
+        _check_listing(listing, docids)
+    assert retriever.search(queries, len(docids)) == many, "the same search gave something else"
+    for k in (1, 2):
+        for listing, short in zip(many, retriever.search(queries, k), strict=True):
+            assert len(short) <= k, f"{len(short)} documents for k = {k}"
+            assert short.docids == listing.docids[:k], f"k = {k} is no prefix of a longer list"
+    alone = [retriever.search([query], len(docids))[0] for query in queries]
+    assert [one.docids for one in alone] == [one.docids for one in many], "a query alone finds other documents"
+    assert retriever.search([], 3) == [], "no query must give no list"
+    odd = [Query(f"odd {i}", text) for i, text in enumerate(ODD_QUERIES)]
+    for listing in retriever.search(odd, 3):
+        assert len(listing) <= 3
+        _check_listing(listing, docids)
+    for k in (0, -1):
+        try:
+            retriever.search(queries, k)
+        except ConfigError:
+            continue
+        raise AssertionError(f"k = {k} was not refused with a ConfigError")
+    described = getattr(retriever, "provenance", None)
+    assert isinstance(described, dict) and described, "it has no provenance"
+    json.dumps(described, allow_nan=False)
+
+
+def _check_listing(listing: CandidateList, docids: Collection[str]) -> None:
+    """Documents of the corpus with finite scores, in trec_eval's order."""
+    qid = listing.query.qid
+    keys = []
+    for candidate in listing.candidates:
+        assert candidate.docid in docids, f"query {qid!r}: document {candidate.docid!r} is not in the corpus"
+        assert candidate.score is not None and math.isfinite(candidate.score), (
+            f"query {qid!r}: document {candidate.docid!r} has the score {candidate.score}"
+        )
+        keys.append((candidate.score, candidate.docid))
+    assert keys == sorted(keys, reverse=True), f"query {qid!r}: not by score and docid, both descending"
