@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankrl.errors import ConfigError, DataError
-from rankrl.runs import RunNotes, read_qrels, read_run, stream_run, write_run
+from rankrl.runs import RunNotes, read_qrels, read_run, stream_run, write_qrels, write_run
 
 RANX = Path(__file__).parent / "data" / "ranx"
 RUN = {"q1": {"d2": 2.5, "a b": 1.5}, "q2": {"é": 0.1}}
@@ -354,5 +354,8 @@ def test_an_unknown_format_is_named(tmp_path):
 
 def test_qids_that_begin_like_json_stay_text(tmp_path):
     for qid in ("{", "[", "{}", "[1]", '{"a"'):
-        write_run(tmp_path / "a", {qid: {"d": 1.0}}, tag="t")
-        assert read_run(tmp_path / "a") == {qid: {"d": 1.0}}
+        for docid in ("d", "d\u00a0e", "d e", "d\x1ce"):
+            write_run(tmp_path / "a", {qid: {docid: 1.0}}, tag="t")
+            assert read_run(tmp_path / "a") == {qid: {docid: 1.0}}
+            write_qrels(tmp_path / "q", {qid: {docid: 1}})
+            assert read_qrels(tmp_path / "q") == {qid: {docid: 1}}

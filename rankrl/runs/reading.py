@@ -14,7 +14,17 @@ from rankrl.runs.ranx import is_binary, ranx_pieces, ranx_qrels
 from rankrl.runs.results import Piece, ReturningTopicError, RunNotes, gathered, topics
 from rankrl.runs.rows import row_pieces, row_qrels, write_rows
 from rankrl.runs.text import BLANKS, data_lines, ends_with_line_end
-from rankrl.runs.trec import BLANK, INTEGER, RUN_LINE, msmarco_pieces, number_in, trec_pieces, tsv_pieces, write_trec
+from rankrl.runs.trec import (
+    BLANK,
+    FIELD,
+    INTEGER,
+    RUN_LINE,
+    msmarco_pieces,
+    number_in,
+    trec_pieces,
+    tsv_pieces,
+    write_trec,
+)
 from rankrl.types import Qrels, Run
 
 _PIECES: dict[str, Callable[[str | Path], Iterator[Piece]]] = {
@@ -127,9 +137,9 @@ def _json_format(line: str, *, trec_fields: int, second: str) -> str:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
-        for fields in (line.split("\t"), line.split()):
-            if len(fields) == trec_fields and fields[1] == second:
-                return ""
+        fields = FIELD.findall(line)
+        if len(fields) >= trec_fields and fields[1] == second:
+            return ""
         return "jsonl" if line.lstrip(BLANKS).startswith("[") else "ranx"
     is_ranx = isinstance(value, dict) and all(isinstance(one, dict) for one in value.values())
     return "ranx" if is_ranx else "jsonl"
