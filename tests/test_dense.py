@@ -189,6 +189,18 @@ def test_the_same_documents_give_the_same_bytes(encoder, documents, tmp_path):
             assert (tmp_path / kind / "a" / file).read_bytes() == (tmp_path / kind / "b" / file).read_bytes(), file
 
 
+def test_an_index_learns_from_all_shards_alike():
+    from retrieval._build import _sample
+
+    shards = [np.arange(start, start + 100, dtype=np.float32)[:, None] for start in (0, 100, 200)]
+    drawn = _sample(shards, 60, seed=0)[:, 0]
+    assert len(set(drawn.tolist())) == 60 and (np.diff(drawn) > 0).all()
+    assert min(np.histogram(drawn, bins=[0, 100, 200, 300])[0]) >= 10
+    assert np.array_equal(drawn, _sample([np.concatenate(shards)], 60, seed=0)[:, 0])
+    assert not np.array_equal(drawn, _sample(shards, 60, seed=1)[:, 0])
+    assert len(_sample(shards, 300, seed=0)) == 300
+
+
 def test_a_killed_build_is_no_index_and_goes_on_after_its_last_whole_shard(model, encoder, documents, tmp_path):
     (tmp_path / "documents.json").write_text(json.dumps([[d.docid, d.title, d.text] for d in documents]))
     code = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import faiss
@@ -284,6 +285,31 @@ def test_the_same_vectors_give_the_same_bytes_and_another_seed_gives_others(kind
     assert bytes_of(threads=2, seed=5) != bytes_of(threads=2)
     if kind == "hnsw":
         assert bytes_of(threads=2) == bytes_of(threads=1)
+
+
+def test_a_graph_is_built_on_one_thread_whatever_is_asked_for(vectors_ND, monkeypatch):
+    """Two threads link vectors in the order in which they get there: other bytes, though rarely with few vectors."""
+    seen, add = [], faiss.IndexHNSWFlat.add
+
+    def counting(self, vectors):
+        seen.append(faiss.omp_get_max_threads())
+        return add(self, vectors)
+
+    monkeypatch.setattr(faiss.IndexHNSWFlat, "add", counting)
+    built(replace(APPROXIMATE["hnsw"], threads=2), vectors_ND[:200])
+    assert seen == [1]
+
+
+def test_how_widely_an_index_is_searched_follows_from_its_size_and_k(vectors_ND):
+    assert [_faiss.nprobe(IndexOptions(kind="ivf"), nlist) for nlist in (10, 100, 4000)] == [10, 32, 250]
+    assert _faiss.nprobe(IndexOptions(kind="ivf", nprobe=9), 4) == 4
+    graph = built(APPROXIMATE["hnsw"], vectors_ND[:200])
+    for options, k, expected in (
+        (IndexOptions(), 5, 128),
+        (IndexOptions(), 300, 300),
+        (IndexOptions(ef_search=7), 300, 7),
+    ):
+        assert _faiss.prepared(graph, options, k).hnsw.efSearch == expected
 
 
 def test_clusters_shared_by_shards_find_what_one_shard_finds(vectors_ND, queries_QD):
