@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
-from pathlib import Path
 
 import pytest
 
@@ -138,12 +136,12 @@ def test_the_settings_that_nobody_gave_are_recorded_too_and_the_weights_by_their
 
 
 def test_a_first_stage_from_a_pipe_has_no_hash(folder):
-    os.mkfifo("pipe.trec")
-    writer = threading.Thread(target=lambda: Path("pipe.trec").write_bytes(Path("bm25.trec").read_bytes()), daemon=True)
-    writer.start()
-    assert rerank("--run", "pipe.trec") == 0
-    writer.join(10)
-    assert read_provenance("out/new.trec")["first_stage"] == {"run": "pipe.trec", "sha256": None, "described_as": None}
+    reading, writing = os.pipe()
+    os.write(writing, (folder / "bm25.trec").read_bytes())
+    os.close(writing)
+    assert rerank("--run", run := f"/dev/fd/{reading}") == 0
+    os.close(reading)
+    assert read_provenance("out/new.trec")["first_stage"] == {"run": run, "sha256": None, "described_as": None}
 
 
 def test_a_device_gets_no_description_beside_it(folder, monkeypatch):
