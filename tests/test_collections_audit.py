@@ -49,6 +49,13 @@ def test_shingles_and_similarity_by_hand():
     assert jaccard(frozenset(), frozenset()) == 0.0
 
 
+def test_a_pair_exactly_at_the_threshold_is_found():
+    """4 of 5 shingles, where 0.8 * 5 is a whole number: one shingle fewer in the prefix would miss it."""
+    left, right = {"l": "a b c d e f g"}, {"r": "a b c d e f"}
+    assert near_duplicates(left, right) == [Pair("l", "r", 0.8)]
+    assert near_duplicates(right, left) == [Pair("r", "l", 0.8)]
+
+
 def test_equal_texts_are_pairs_of_different_ids():
     left, right = {"1": "A ship.", "2": "", "5": "x"}, {"3": "a ship", "1": "a  SHIP", "4": "?!", "5": "x"}
     assert equal_texts(left, right) == [Pair("1", "3", 1.0)]
@@ -95,6 +102,12 @@ def test_an_overlap_counts_documents_topics_and_near_duplicates(folder):
     assert found.near_documents == (Pair("d1", "d2", 1.0),)
     assert (found.unseen, found.clean) == (("x", "z"), ("z",))
     assert found.outside == 1
+
+
+def test_a_topic_without_a_relevant_document_has_none_that_was_seen(folder):
+    (folder / "qrels" / "test.tsv").write_text("y\td3\t1\nz\td3\t0\n")
+    found = overlap(load_collection(folder), "train", "test")
+    assert found.touched == (1, 1) and found.unseen == ("z",)
 
 
 def test_the_unseen_topics_are_the_derived_split(folder):

@@ -134,7 +134,7 @@ def test_verify_counts_what_is_missing_and_reads_to_the_end_whatever_it_finds(ca
     (scifact / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = told(capsys, "collections", "verify", str(scifact), "--format", "json", code=1)
     by_name = {check["what"]: check for check in json.loads(found)["checks"]}
-    assert by_name["documents"]["detail"] == "recorded 5183, found 5182"
+    assert by_name["documents"] == {"what": "documents", "passed": False, "detail": "recorded 5183, found 5182"}
     assert by_name["SHA-256 of corpus.jsonl"]["passed"] is False
     assert by_name["topics of test"]["passed"] is True
 
@@ -145,6 +145,16 @@ def test_a_partial_corpus_is_a_remark_and_nothing_recorded_is_said(capsys):
     found = told(capsys, "collections", "verify", str(DATA / "dl19"))
     assert "nothing is recorded to compare with" in found
     assert "are not in the corpus" in found and "FAILED" not in found
+
+
+def test_judged_documents_that_the_corpus_lacks_are_a_remark(capsys, tmp_path):
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "d1", "text": "x"}\n')
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q1", "text": "x"}\n')
+    (tmp_path / "qrels" / "test.tsv").write_text("q1\td1\t1\nq1\td2\t1\nq1\td3\t0\n")
+    found = json.loads(told(capsys, "collections", "verify", str(tmp_path), "--format", "json"))
+    (one,) = [check for check in found["checks"] if check["what"] == "judged documents of test"]
+    assert one["passed"] is None and one["detail"] == "2 of 3 are not in the corpus, 1 of them relevant"
 
 
 @pytest.mark.parametrize(

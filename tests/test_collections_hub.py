@@ -179,8 +179,8 @@ def mteb(folder: Path, grade: int) -> Path:
     return folder
 
 
-def beir(folder: Path) -> tuple[Path, Path]:
-    """Documents and queries in one repository, judgements as bare TSV in another, without a README."""
+def beir(folder: Path) -> tuple[Path, Path, Path]:
+    """Documents and queries in one repository, judgements as bare TSV in another, without a README, in two versions."""
     import datasets
 
     for config, table in (("corpus", CORPUS), ("queries", QUERIES)):
@@ -189,10 +189,11 @@ def beir(folder: Path) -> tuple[Path, Path]:
     (folder / "set" / "README.md").write_text(
         card({config: {config: f"{config}/{config}-*"} for config in ("corpus", "queries")})
     )
-    (folder / "set-qrels").mkdir()
-    for split, qid in (("train", "q2"), ("test", "q1")):
-        (folder / "set-qrels" / f"{split}.tsv").write_text(f"query-id\tcorpus-id\tscore\n{qid}\t007\t2\n")
-    return folder / "set", folder / "set-qrels"
+    for name, grade in (("set-qrels", 2), ("later-qrels", 5)):
+        (folder / name).mkdir()
+        for split, qid in (("train", "q2"), ("test", "q1")):
+            (folder / name / f"{split}.tsv").write_text(f"query-id\tcorpus-id\tscore\n{qid}\t007\t{grade}\n")
+    return folder / "set", folder / "set-qrels", folder / "later-qrels"
 
 
 def bright(folder: Path) -> Path:
@@ -247,11 +248,11 @@ def asked(home: Path, address: str, *names: str, offline: str = "0") -> dict[str
 @pytest.fixture(scope="module")
 def repositories(tmp_path_factory) -> dict[str, dict[str, Path]]:
     made = tmp_path_factory.mktemp("hub")
-    documents, judgements = beir(made / "beir")
+    documents, judgements, later = beir(made / "beir")
     return {
         "mteb/tiny": {"main": mteb(made / "main", 1), "v1": mteb(made / "v1", 3)},
-        "BeIR/tiny": {"main": documents},
-        "BeIR/tiny-qrels": {"main": judgements},
+        "BeIR/tiny": {"main": documents, "v1": documents},
+        "BeIR/tiny-qrels": {"main": judgements, "v1": later},
         "xlang-ai/BRIGHT": {"main": bright(made / "bright")},
     }
 
@@ -269,6 +270,7 @@ def home(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def found(hub, home):
     names = ["hf:mteb/tiny", "hf:mteb/tiny@v1", f"hf:mteb/tiny@{hub.commit('mteb/tiny', 'v1')}", "hf:BeIR/tiny"]
+    names += ["hf:BeIR/tiny@v1", f"hf:BeIR/tiny@{hub.commit('BeIR/tiny', 'v1')}"]
     wrong = ["hf:mteb/tiny@v2", "hf:mteb/tyni", "bright:biologie", "hf:xlang-ai/BRIGHT"]
     with serving(hub) as address:
         return asked(home, address, *names, "bright:biology", *wrong)
@@ -301,14 +303,21 @@ def test_judgements_in_a_repository_of_their_own_keep_ids_that_look_like_numbers
     assert one["facts"]["judgements_from"]["commit"] == hub.commit("BeIR/tiny-qrels", "main")
 
 
+def test_a_branch_is_that_of_the_judgements_too_and_a_commit_is_not(found, hub):
+    commit = hub.commit("BeIR/tiny", "v1")
+    for name, branch, grade in (("hf:BeIR/tiny@v1", "v1", 5), (f"hf:BeIR/tiny@{commit}", "main", 2)):
+        assert found[name]["qrels"]["test"] == {"q1": {"007": grade}}
+        assert found[name]["facts"]["commit"] == commit
+        assert found[name]["facts"]["judgements_from"]["commit"] == hub.commit("BeIR/tiny-qrels", branch)
+
+
 def test_of_bright_only_the_task_that_is_asked_for_is_fetched(found, hub):
     one = found["bright:biology"]
     assert one["corpus"] == [["g1", "", "gold"], ["e1", "", "excluded"]]
     assert (one["qrels"], one["exclusions"]) == ({"test": {"0": {"g1": 1}}}, {"0": ["e1"]})
     assert one["facts"]["commit"] == hub.commit("xlang-ai/BRIGHT", "main")
-    fetched = [line for line in hub.asked if line.startswith("GET") and "BRIGHT/resolve" in line]
-    assert any(line.endswith("biology-00000-of-00001.parquet") for line in fetched)
-    assert not any("pony-" in line for line in fetched)
+    fetched = {line.rpartition("/")[2] for line in hub.asked if "BRIGHT/resolve" in line}
+    assert "biology-00000-of-00001.parquet" in fetched and "pony-00000-of-00001.parquet" not in fetched
 
 
 def test_what_the_hub_does_not_have_is_one_sentence(found):

@@ -209,7 +209,7 @@ def test_a_data_set_of_ones_own_is_read_and_its_contradictions_refused(tmp_path)
 
 # --- BRIGHT --------------------------------------------------------------------------------------------------------------
 
-TASK = [{"id": name, "content": f"text of {name}"} for name in ("e1", "g1", "x", "g2")]
+TASK = [{"id": name, "content": f"text of {name}"} for name in ("e1", "g1", "x", "g2", "1")]
 EXAMPLES = [
     {
         "id": "0",
@@ -277,7 +277,7 @@ def test_bright_excludes_before_the_cut(bright):
 
     collection = load_collection(f"bright:{bright}#biology")
     assert collection.qrels("test") == {"0": {"g1": 1, "g2": 1}, "1": {"x": 1}}
-    assert collection.exclusions("test") == {"0": frozenset({"e1"})}
+    assert collection.exclusions("test") == {"0": frozenset({"e1"})}  # document 1 is no copy of query 1
     assert collection.corpus["g1"] == Document("g1", "", "text of g1")
     queries = collection.queries("test")
     first, second = search_without(InOrder(collection), queries, 3, collection.exclusions("test"))

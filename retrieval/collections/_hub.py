@@ -3,11 +3,13 @@
     corpus    _id, title, text       queries   _id, text       judgements   query-id, corpus-id, score; one split each
 
 The judgements are the table `qrels`, or `default` (as MTEB has it), or a data set of their own called `NAME-qrels` (as BeIR
-has it).
+has it). A branch or tag that is asked for is that of both data sets, a commit that of the documents and queries; what was read
+of the judgements is recorded.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +25,7 @@ from ._rows import identifier, queries_of, shown
 from ._tables import TableCorpus, Tables
 
 _QRELS_TABLES = ("qrels", "default")
+_COMMIT = re.compile("[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,10 @@ class HubBeir(Bare):
         for name in _QRELS_TABLES:
             if name in self.tables.configs:
                 return self.tables, name
-        beside = Tables(f"{self.tables.where.rstrip('/')}-qrels", self.tables.revision)
+        revision = self.tables.revision
+        if revision is not None and _COMMIT.fullmatch(revision):  # a commit is one repository's only
+            revision = None
+        beside = Tables(f"{self.tables.where.rstrip('/')}-qrels", revision)
         if self.tables.folder is not None and beside.folder is None:
             raise DataError(
                 f"{self.tables.where} has no judgements: neither a table {' nor '.join(_QRELS_TABLES)}, nor a folder "

@@ -79,7 +79,7 @@ class StoredCorpus(LazyCorpus):
         import numpy as np
 
         hashes_D = np.frombuffer(hashes, dtype=np.uint64)
-        order_D = np.argsort(hashes_D, kind="stable")
+        order_D = np.argsort(hashes_D)
         self._hashes: np.ndarray[Any, Any] = hashes_D[order_D]
         self._offsets: np.ndarray[Any, Any] = np.frombuffer(offsets, dtype=np.int64)[order_D]
         self._refuse_repeats()
