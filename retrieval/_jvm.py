@@ -25,15 +25,14 @@ from rankrl.errors import ConfigError, MissingDependencyError
 JAVA = 21
 """The Java release that the classes of Pyserini 1.6 are compiled for."""
 
-_HEAP = re.compile(r"[1-9]\d*[kKmMgG]")
+_HEAP = re.compile(r"([1-9]\d{0,9})([kKmMgG])")
+_KIB = {"k": 1, "m": 1 << 10, "g": 1 << 20}
+# with less Lucene does not load, and where Java cannot reserve what is asked for, it ends the process
+_HEAPS_KIB = range(16 << 10, (1 << 30) + 1)
 _starting = threading.Lock()
 _process: int | None = None
 
-calls = threading.RLock()
-"""Held while Java is called. The bridge (pyjnius 1.9) keeps the object that a method is called on in the method, which all
-objects of a class share: two threads that call a method of two objects may both call it on one. Threads that call a method
-of the same object may do so together, under one holder of this lock.
-"""
+_calling = threading.RLock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class Java:
     @property
     def embeddable(self) -> bool:
         """True when it comes with the library that runs inside another process."""
-        return any((self.home / "lib").glob("**/libjvm.*"))
+        return any((self.home / "lib" / "server").glob("libjvm.*"))
 
 
 def javas() -> Iterator[Java]:
@@ -135,8 +134,8 @@ def lucene_jar() -> Path:
 def start(heap: str = "2g") -> None:
     """Start the machine in this process unless one runs already; `heap` is the most memory for Java objects, as 512m or 4g.
 
-    A process has one machine: its heap and its Java are those of the first start. It does not handle signals, so ^C and
-    SIGTERM stay Python's.
+    A process has one machine: its heap and its Java are those of the first start. ^C and SIGTERM stay Python's. SIGSEGV is
+    the machine's, which lives by it: `faulthandler.enable()` must come before (as pytest has it), not after.
 
     Raises:
         MissingDependencyError: Pyserini is not installed.
@@ -144,13 +143,34 @@ def start(heap: str = "2g") -> None:
             that started it, where none of its threads live.
     """
     global _process
-    if not _HEAP.fullmatch(heap):
-        raise ConfigError(f"heap is {heap!r}; it must be a number and a unit, such as 512m or 4g")
+    size = _HEAP.fullmatch(heap)
+    if not size or int(size[1]) * _KIB[size[2].lower()] not in _HEAPS_KIB:
+        raise ConfigError(f"heap is {heap!r}; it must be a number and a unit, such as 512m or 4g, from 16m to 1024g")
     with _starting:
         if _process is None:
             _start(heap)
             _process = os.getpid()
-    if _process != os.getpid():
+    _refuse_a_fork()
+
+
+@contextmanager
+def calls() -> Iterator[None]:
+    """The time in which this thread, with those that work for it, calls Java.
+
+    The bridge (pyjnius 1.9) keeps the object that a method is called on in the method, which all objects of a class share: two
+    threads that call a method of two objects may both call it on one. So one thread at a time has this; threads that it
+    starts may call methods of the same object together.
+
+    Raises:
+        ConfigError: this is a fork of the process that started the machine: a call would never come back.
+    """
+    _refuse_a_fork()
+    with _calling:
+        yield
+
+
+def _refuse_a_fork() -> None:
+    if _process not in (None, os.getpid()):
         raise ConfigError(
             "Lucene was started before this process was forked, and a fork cannot use it; start processes with the "
             "`spawn` method, or use Lucene in one process only"
@@ -174,11 +194,15 @@ def _start(heap: str) -> None:
             "-Xrs",  # Java's handlers for ^C and SIGTERM would end the process without Python's clean-up
             "-Djava.util.logging.config.file=/dev/null",  # Lucene's remarks on the machine it finds
         )
+        if java.release >= 23:  # Lucene's way to give memory back, of which Java would warn
+            jnius_config.add_options("--sun-misc-unsafe-memory-access=allow")
         with _environment(JAVA_HOME=str(java.home), JVM_PATH=None):
             _import_jnius(java)
+        nowhere = java_class("java.io.OutputStream").nullOutputStream()
+        # where Anserini prints the stack traces of what we report in a line
+        java_class("java.lang.System").setErr(java_class("java.io.PrintStream")(nowhere))
     try:
-        levels = java_class("org.apache.logging.log4j.Level")
-        java_class("org.apache.logging.log4j.core.config.Configurator").setRootLevel(levels.OFF)
+        silence()
         java_class("io.anserini.index.IndexCollection")
     except Exception as error:
         raise ConfigError(
@@ -221,6 +245,12 @@ def java_class(name: str) -> Any:
     from jnius import autoclass
 
     return autoclass(name)
+
+
+def silence() -> None:
+    """Turn Lucene's and Anserini's log off; it goes to standard output, and Anserini turns it on with each indexer."""
+    levels = java_class("org.apache.logging.log4j.Level")
+    java_class("org.apache.logging.log4j.core.config.Configurator").setRootLevel(levels.OFF)
 
 
 def detach() -> None:

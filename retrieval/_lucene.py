@@ -93,7 +93,7 @@ class Lucene:
             self._temporary = tempfile.TemporaryDirectory(prefix="rankrl-index-")
             folder = Path(self._temporary.name) / "index"
             self._index = {"folder": None, **_content(built(documents, folder, threads, vectors=rm3 is not None))}
-        with _jvm.calls:
+        with _jvm.calls():
             self._open(folder)
             self._expand = None if rm3 is None else self._expander(rm3, parser)
 
@@ -135,7 +135,7 @@ class Lucene:
 
     def search(self, texts: Sequence[str], k: int, threads: int) -> list[list[tuple[str, float]]]:
         """(docid, score) of each text's k best documents, best first; equal scores by docid descending."""
-        with _jvm.calls:
+        with _jvm.calls():
             return mapped(lambda text: self._best(text, k), texts, threads, at_end=_jvm.detach)
 
     def _best(self, text: str, k: int) -> list[tuple[str, float]]:
@@ -151,7 +151,9 @@ class Lucene:
             if cut_by_lucene or len(docids) < depth or scores[-1] < scores[k - 1]:
                 break
             depth *= 4
-        found = sorted(zip(docids, scores, strict=True), reverse=True)  # by docid descending …
+        hits = zip(docids, scores, strict=True)
+        # RM3 at an original weight of 0 or 1 weighs some terms with nothing, and Lucene lists what holds only those
+        found = sorted((hit for hit in hits if hit[1] > 0), reverse=True)  # by docid descending …
         found.sort(key=lambda hit: -hit[1])  # … and, which keeps that order, by score
         return found[:k]
 
@@ -204,7 +206,9 @@ class Lucene:
 
 
 def _close(reader: Any) -> None:
-    reader.close()
+    # without the lock: a garbage collection may call this in a thread that works for the one that has it
+    if _jvm.running():
+        reader.close()
 
 
 def _content(description: Mapping[str, Any]) -> dict[str, Any]:

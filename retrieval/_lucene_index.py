@@ -60,6 +60,9 @@ def built(documents: Mapping[str, Document], folder: Path, threads: int, *, vect
         raise DataError("no documents to index")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         return _checked(folder, documents, vectors)
+    if folder.is_mount():
+        raise ConfigError(f"index {folder} is a mount point, which cannot be replaced; name a folder inside it")
+    folder = folder.resolve()  # a link to where there is room, perhaps not there yet
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _beside(folder) as partial:
         description = _made(documents, partial, threads, vectors)
@@ -164,7 +167,7 @@ def _written(documents: Mapping[str, Document], folder: Path, threads: int) -> s
 
 def _indexed(written: Path, folder: Path, threads: int, vectors: bool, *, total: int) -> dict[str, int]:
     """Run the indexer of Pyserini's jar over the written files; returns its counters."""
-    with _jvm.calls:
+    with _jvm.calls():
         indexer = _indexer(written, folder, threads, vectors)
         counters = indexer.getCounters()
     failures: list[BaseException] = []
@@ -192,7 +195,7 @@ def _indexed(written: Path, folder: Path, threads: int, vectors: bool, *, total:
 
 def _count(counter: Any) -> int:
     """The number that a Java counter stands at."""
-    with _jvm.calls:
+    with _jvm.calls():
         return int(counter.get())
 
 
@@ -205,7 +208,9 @@ def _indexer(written: Path, folder: Path, threads: int, vectors: bool) -> Any:
     arguments.storeDocvectors = vectors
     arguments.optimize = True  # one segment: the same sums in the same order, however many threads there were
     arguments.quiet = True
-    return _jvm.java_class("io.anserini.index.IndexCollection")(arguments)
+    indexer = _jvm.java_class("io.anserini.index.IndexCollection")(arguments)
+    _jvm.silence()
+    return indexer
 
 
 def _buffer_mib() -> int:
@@ -266,7 +271,7 @@ def _downloaded(name: str) -> str:
 
 
 def _document_count(folder: Path) -> int:
-    with _jvm.calls:
+    with _jvm.calls():
         reader = opened(folder)
         try:
             return int(reader.numDocs())

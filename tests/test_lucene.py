@@ -119,6 +119,13 @@ def test_rm3_changes_the_order_and_the_provenance_says_so(scifact, scifact_index
     assert searched(expanded, "zzzz") == searched(expanded, "") == []
 
 
+def test_what_rm3_weighs_with_nothing_is_not_found():
+    """Lucene lists documents that hold only terms of weight 0, with a score of 0."""
+    texts = documents("whale ship", "ship at sea", "sea whale whale", "harpoon", *(f"filler{i}" for i in range(40)))
+    assert searched(lucene(texts, rm3=True), "whale") == ["d2", "d0", "d1"]
+    assert searched(lucene(texts, rm3=True, original_query_weight=1.0), "whale") == ["d2", "d0"]
+
+
 def test_equal_scores_are_ordered_by_docid_descending_also_where_k_cuts():
     few = lucene([Document(docid, "", "same words") for docid in ("9", "10", "b", "a", "2")])
     assert searched(few, "words") == ["b", "a", "9", "2", "10"]
@@ -156,7 +163,7 @@ def test_searches_of_two_threads_call_java_one_after_the_other():
     assert numbers[0].size is numbers[1].size  # if this is no longer so, the lock can go
     whales, ships = lucene(documents("whale"), threads=2), lucene(documents("sea", "ship"), threads=2)
     with ThreadPoolExecutor(1) as pool:
-        with _jvm.calls:
+        with _jvm.calls():
             other = pool.submit(searched, ships, "ship")
             with pytest.raises(TimeoutError):
                 other.result(timeout=0.3)
@@ -272,6 +279,21 @@ def test_an_index_that_rm3_cannot_read_is_refused_and_one_that_it_can_serves_wit
         lucene(texts, index_dir=tmp_path / "plain", rm3=True)
     assert searched(lucene(texts, index_dir=tmp_path / "rich", rm3=True), "whale") == ["d0"]
     assert searched(lucene(texts, index_dir=tmp_path / "rich"), "whale") == ["d0"]
+
+
+def test_an_index_may_lie_behind_a_link_and_a_mount_point_is_refused_before_the_build(tmp_path, monkeypatch):
+    """The finished index replaces its folder, which a link would not let it and a mount point never does."""
+    texts = documents("whale", "ship")
+    (tmp_path / "there").mkdir()
+    for name in ("there", "not yet there"):
+        (tmp_path / f"link {name}").symlink_to(tmp_path / name)
+        assert searched(lucene(texts, index_dir=tmp_path / f"link {name}"), "whale") == ["d0"]
+        assert (tmp_path / name / "rankrl.json").is_file() and (tmp_path / f"link {name}").is_symlink()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "disk")
+    (tmp_path / "disk").mkdir()
+    with pytest.raises(ConfigError, match="disk is a mount point, which cannot be replaced; name a folder inside it"):
+        lucene(texts, index_dir=tmp_path / "disk")
+    assert searched(lucene(texts, index_dir=tmp_path / "disk" / "index"), "whale") == ["d0"]
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
@@ -404,17 +426,17 @@ def test_a_prebuilt_name_is_looked_up_and_its_size_is_compared(tmp_path, monkeyp
 
 
 def test_a_heap_that_is_no_size_is_refused():
-    for heap in ("2", "g", "2gb", "-1g", "0m", "2g -Xrs"):
+    for heap in ("2", "g", "2gb", "-1g", "0m", "2g -Xrs", "15m", "16383k", "1025g", "9" * 400 + "g"):
         with pytest.raises(ConfigError, match="heap is"):
             lucene(documents("x"), heap=heap)
 
 
 ALONE = """
-import os, signal, sys
+import gc, os, signal, sys
 os.environ.pop("JAVA_HOME", None)
 os.environ.pop("OPENAI_API_KEY", None)
 before = dict(os.environ)
-from rankrl.errors import ConfigError
+from rankrl.errors import ConfigError, DataError
 from rankrl.types import Query
 from retrieval.bm25 import BM25
 from retrieval.collections import Document
@@ -430,14 +452,21 @@ try:
     signal.pause()
 except KeyboardInterrupt:
     print("interrupted")
+try:
+    BM25([Document("x" * 40_000, "", "x")], engine="lucene")
+except DataError:
+    pass
 child = os.fork()
 if child == 0:
-    try:
-        BM25([Document("d", "", "whale")], engine="lucene")
-    except ConfigError as error:
-        assert "forked" in str(error)
-        sys.exit(7)
-    sys.exit(8)
+    refused = 0
+    for use in (lambda: BM25([Document("d", "", "whale")], engine="lucene"), lambda: bm25.search([Query("q", "x")], 1)):
+        try:
+            use()
+        except ConfigError as error:
+            refused += "forked" in str(error)
+    del bm25
+    gc.collect()
+    sys.exit(7 if refused == 2 else 8)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 assert bm25.search([Query("q", "whale")], 1)[0].docids == ("d",)
 print("done", flush=True)
