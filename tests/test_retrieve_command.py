@@ -53,14 +53,15 @@ def test_the_readme_command_writes_what_the_retriever_finds(tmp_path):
     assert "104 topics, 0 with nothing found" in done.stderr
     assert "runs/bm25.trec" in done.stderr
     scifact = load_collection("scifact")
-    lists = BM25.from_collection(scifact, engine="bm25s").search(scifact.queries("test-unseen"), 20)
+    bm25 = BM25.from_collection(scifact, engine="bm25s")
+    lists = bm25.search(scifact.queries("test-unseen"), 20)
     written = read_run(tmp_path / "runs" / "bm25.trec")
     assert {qid: list(scores.items()) for qid, scores in written.items()} == {
         found.query.qid: [(c.docid, c.score) for c in found.candidates] for found in lists
     }
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["bm25.trec", "bm25.trec.json"]
     described = read_provenance(tmp_path / "runs" / "bm25.trec")
-    assert described["retriever"] == BM25.from_collection(scifact, engine="bm25s").provenance
+    assert described["retriever"] == bm25.provenance
     assert described["collection"] == json.loads(json.dumps(scifact.facts("test-unseen")))
     assert (described["split"], described["k"], described["topics"], described["empty_topics"]) == (
         "test-unseen", 20, 104, 0,
@@ -252,6 +253,12 @@ def test_queries_of_ones_own_are_searched(folder, name, text):
     described = read_provenance(folder.parent / "mine.trec")
     assert described["queries"] == {"file": name, "sha256": content_sha256(path)}
     assert described["collection"]["split"] is None
+
+
+def test_a_qid_that_no_run_can_hold_is_refused_before_the_search(folder):
+    (folder.parent / "mine.tsv").write_text("a b\tsea\n")
+    done = retrieve("bm25", "--collection", str(folder), "--queries", "mine.tsv", "--k1", "-1", cwd=folder.parent)
+    assert (done.returncode, done.stderr.count("\n"), "qid 'a b' cannot be written" in done.stderr) == (1, 1, True)
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--k is {args.k}; it must be at least 1")
     _check_output(args.output)
     from rankrl.lookup import lookup, shelf
+    from rankrl.runs.trec import check_qid
 
     part = lookup(args.retriever, "retrievers")
     shelf("retrievers")  # a part named in full still needs our collections, not a namesake's
@@ -96,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
 
     collection = load_collection(args.collection)
     queries, split, exclusions = _asked(args, collection)
+    for query in queries:  # before the search rather than after it
+        check_qid(query.qid)
 
     started_s = time.monotonic()
     retriever: Retriever = _maker(args.retriever, part)(collection, **given_options(args))
