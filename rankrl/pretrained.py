@@ -28,7 +28,9 @@ def hub_away(timeout_s: float = 5.0) -> str:
     try:
         parts = urlsplit(endpoint)
         port = parts.port or (80 if parts.scheme == "http" else 443)
-        socket.create_connection((parts.hostname or "", port), timeout=timeout_s).close()
+        if not parts.hostname:  # no name would mean this machine
+            raise ValueError(endpoint)
+        socket.create_connection((parts.hostname, port), timeout=timeout_s).close()
     except (OSError, ValueError):
         return f"cannot be reached at {endpoint}"
     return ""

@@ -326,6 +326,7 @@ def test_a_familys_pattern_fits_the_card_it_names(family):
         ("BAAI/bge-small-en-v1.5", "Represent this sentence for searching relevant passages: ", ""),
         ("Snowflake/snowflake-arctic-embed-m-v2.0", "query: ", ""),
         ("Snowflake/snowflake-arctic-embed-m-v1.5", "Represent this sentence", ""),
+        ("Snowflake/snowflake-arctic-embed-m-long", "Represent this sentence", ""),
         ("nomic-ai/nomic-embed-text-v1", "search_query: ", "search_document: "),
         ("Qwen/Qwen3-Embedding-4B", "Instruct: ", ""),
         ("thenlper/gte-small", "", ""),
