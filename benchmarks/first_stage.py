@@ -1,6 +1,7 @@
 """First stages side by side, one command: BM25 engines on synthetic Zipf documents, then FAISS index types.
 
 python benchmarks/first_stage.py [--docs 20000 200000] [--queries 500] [--threads 1] [--repeats 3] [--only bm25|faiss]
+                                 [--vectors 100000] [--dimension 128]
 
 Documents are drawn from a seed: lengths log-normal around 100 words, words by Zipf's law from 100,000; queries are 3 to 6
 words of a document. The words are such that no tokenizer or stemmer changes them, k1 is 1.2 and b 0.75, which tantivy cannot
@@ -346,6 +347,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--engines", nargs="+", choices=list(ENGINES), default=list(ENGINES), metavar="NAME",
                         help=f"of {', '.join(ENGINES)} (default: all)")  # fmt: skip
+    parser.add_argument("--vectors", type=int, default=100_000, help="that FAISS indexes (default: %(default)s)")
+    parser.add_argument("--dimension", type=int, default=128, help="of the vectors (default: %(default)s)")
     parser.add_argument("--only", choices=("bm25", "faiss"), help="one of the two sections")
     for hidden in ("--worker", "--corpus", "--folder"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
@@ -360,9 +363,15 @@ def main() -> None:
     if args.only != "bm25":
         sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
         from benchmarks import faiss_indexes
+        from rankrl.errors import MissingDependencyError
 
-        shared = argparse.Namespace(threads=args.threads, repeats=args.repeats)
-        print(printed(faiss_indexes.TITLE, list(faiss_indexes.rows(shared))))
+        sizes = {name: getattr(args, name) for name in ("vectors", "dimension", "queries", "threads", "repeats")}
+        title = f"{faiss_indexes.TITLE}: {args.vectors:,} x {args.dimension}"
+        try:
+            table = printed(title, list(faiss_indexes.rows(argparse.Namespace(**sizes))))
+        except MissingDependencyError as error:
+            table = f"## {title}\n\n{error}"
+        print(table)
 
 
 if __name__ == "__main__":

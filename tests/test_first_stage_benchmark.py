@@ -63,3 +63,20 @@ def test_one_command_prints_the_table_with_a_row_for_each_engine(first_stage):
             continue
         assert float(cells["index s"]) > 0 and float(cells["q/s k=10"].replace(",", "")) > 0
         assert float(cells["top-10"]) > 0.9
+
+
+@pytest.mark.skipif(importlib.util.find_spec("faiss") is None, reason="FAISS is not installed")
+def test_the_other_section_compares_index_types_of_the_size_asked_for(first_stage, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(SCRIPT.parents[1]))
+    from benchmarks import faiss_indexes
+
+    monkeypatch.setattr(faiss_indexes, "CASES", faiss_indexes.CASES[:2])  # the others take seconds to build
+    sizes = ["--vectors", "10240", "--dimension", "16", "--queries", "3", "--repeats", "1"]
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--only", "faiss", *sizes])
+    first_stage.main()
+    said = capsys.readouterr().out
+    assert "BM25" not in said and "## FAISS index types: 10,240 x 16" in said
+    heads, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in said.splitlines() if "|" in line]
+    assert {"build s", "queries/s", "recall@100", "bytes/vector"} <= set(heads)
+    flat = dict(zip(heads, rows[0], strict=True))
+    assert (flat["index"], flat["recall@100"], flat["bytes/vector"], len(rows)) == ("flat", "1.0000", "64.0", 2)
