@@ -55,7 +55,7 @@ def at_level(measures: Sequence[str], level: int) -> list[str]:
 
 
 def _at_level(name: str, measure: Measure, level: int) -> Measure:
-    written = "rel" in name.partition("(")[2]
+    written = re.search(r"[(,]\s*rel\s*=", name)
     # NumRet counts all documents; NumRelRet is its name for those that are relevant
     takes = "rel" in measure.SUPPORTED_PARAMS and (measure.NAME != "NumRet" or "rel" in measure.params)
     return measure(rel=level) if takes and not written and level != 1 else measure

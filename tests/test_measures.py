@@ -42,6 +42,7 @@ def test_a_relevance_level_goes_where_a_level_is_taken_and_none_is_written():
 
 def test_bug_a_level_left_numrelret_at_grade_1_because_ir_measures_writes_it_as_numret_with_a_level():
     assert at_level(["NumRelRet", "NumRet(rel=1)", "NumRet"], 2) == ["NumRet(rel=2)", "NumRet(rel=1)", "NumRet"]
+    assert at_level(["P( rel = 3 )@5", "SetP(relative=True)"], 2) == ["P(rel=3)@5", "SetP(relative=True,rel=2)"]
     for level in (1, 2, 3):
         theirs = pytrec_eval.RelevanceEvaluator(QRELS, {"num_rel_ret"}, relevance_level=level).evaluate(RUN)
         expected = sum(values["num_rel_ret"] for values in theirs.values())
