@@ -217,6 +217,19 @@ def test_a_stage_that_finds_nothing_is_told_and_recorded(folder, capsys):
     assert read_provenance("hybrid.trec")["retriever"]["found_nothing"] == [3, 1]
 
 
+def test_what_stages_did_not_find_is_counted_over_all_batches(collection):
+    stages = [Stored(collection, {"q1": {"d1": 1.0}}), Stored(collection, {"q1": {"d2": 1.0}, "q2": {"d1": 1.0}})]
+    hybrid = Hybrid(stages)
+    assert hybrid.remarks() == []
+    for qid in ("q1", "q2", "q3"):
+        hybrid.search([Query(qid, "x")], 1)
+    assert hybrid.provenance["found_nothing"] == [2, 1]
+    assert hybrid.remarks() == [
+        f"stage {stage} found nothing for {count} of 3 topics; they are fused from the others"
+        for stage, count in ((1, 2), (2, 1))
+    ]
+
+
 def test_what_a_stored_run_cannot_give_is_said(collection):
     with pytest.raises(ConfigError, match="comes without candidates; give a run file"):
         Stored.from_collection(collection)
