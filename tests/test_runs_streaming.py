@@ -86,6 +86,7 @@ def test_three_columns_are_read_alike_in_blocks_and_line_by_line(path, format, l
     ("line", "says"),
     [
         ("q3 Q0 d 1 0.5\n", "expected 6 fields .* got 5"),
+        ("q3 Q0 d 1 0.5\nq3 Q0 e 2 0.4 7 more\n", "expected 6 fields .* got 5"),  # the block has six a line on average
         ("q3 Q0 d 1 x t\n", "'x'"),
         ("q3 Q0 d 1 1_0 t\n", "'1_0'"),
         ("q3 Q0 d 1 0x1p3 t\n", "'0x1p3'"),
@@ -113,6 +114,10 @@ def test_the_lines_of_a_file_with_carriage_returns_are_counted_as_editors_do(pat
         read_run(path)
     path.write_bytes(b"1 Q0 a 1 2 t\r1 Q0 b 2 1 t\r1 Q0 c 3 x t")
     with pytest.raises(DataError, match=r"a\.trec:3: .*'x'"):
+        read_run(path)
+    some = "".join(lines_of(20, 200)).encode()  # blocks end at "\n", and what lies in them ends otherwise
+    path.write_bytes(some[:-1].replace(b"\n", b"\r") + b"\n" + some.replace(b"q", b"r") + b"q Q0 d 1 x t\n")
+    with pytest.raises(DataError, match=rf"a\.trec:{2 * len(lines_of(20, 200)) + 1}: "):
         read_run(path)
     path.write_bytes(b"1 Q0 a 1 2 t\r1 Q0 b 2 1 t\r")
     assert read_run(path) == {"1": {"a": 2.0, "b": 1.0}}
@@ -178,6 +183,7 @@ def test_only_a_topic_is_held_at_a_time(path):
         (["1 Q0 a 0 2 t", "1 Q0 b 1 1 t"], 0, ""),
         (["1 Q0 b 2 1 t", "1 Q0 a 1 2 t"], 0, ""),  # the lines are not in order, the ranks are right
         (["1 Q0 a 1 1 t", "1 Q0 b 2 1 t"], 0, ""),  # a tie contradicts nothing
+        (["1 Q0 a 1 1 t", "1 Q0 b 3 1 t"], 0, ""),
         (["1 Q0 a 0 1 t", "1 Q0 b 0 2 t"], 0, ""),  # a column that says nothing
         (["1 Q0 a - 1 t", "1 Q0 b - 2 t"], 0, ""),
         (["1 Q0 a 1 1 t", "1 Q0 b 2 2 t"], 1, ":2: 'b' has rank 2 and score 2, but 'a' has rank 1 and score 1"),
