@@ -286,6 +286,8 @@ def test_the_fingerprint_changes_with_what_decides_vectors_and_not_with_the_rest
     (copy / "pytorch_model.bin").write_bytes(b"an older copy of the weights")
     (copy / ".cache").mkdir()
     (copy / ".cache" / "x.json").write_text("{}")
+    (copy / "onnx").mkdir()
+    (copy / "onnx" / "config.json").write_text("{}")
     assert fingerprint(copy) == fingerprint(plain)
     weights = bytearray((copy / "model.safetensors").read_bytes())
     weights[-1] ^= 1
