@@ -119,6 +119,11 @@ def test_k1_and_b_reach_the_retriever(folder):
             ["bm25", "--collection", "{folder}", "-o", "{folder}/corpus.jsonl/x"],
             "is not a folder that you may write to",
         ),
+        (["bm25", "--collection", "{folder}", "-o", "{folder}/corpus.jsonl"], "is one of the files to read"),
+        (
+            ["bm25", "--collection", "{folder}", "--queries", "sailors/queries.jsonl", "-o", "{folder}/queries.jsonl"],
+            "is one of the files to read",
+        ),
         (["bm25", "--collection", "{folder}/qrels"], "has no corpus.jsonl"),
         (["rankrl.types:Query", "--collection", "{folder}"], "is not a retriever that can be built here"),
     ],
@@ -253,6 +258,19 @@ def test_queries_of_ones_own_are_searched(folder, name, text):
     described = read_provenance(folder.parent / "mine.trec")
     assert described["queries"] == {"file": name, "sha256": content_sha256(path)}
     assert described["collection"]["split"] is None
+
+
+def test_queries_from_a_pipe_are_recorded_without_the_hash_of_nothing(folder):
+    command = [sys.executable, "-m", "rankrl", "retrieve", "bm25", "--collection", str(folder), "--engine", "bm25s"]
+    done = subprocess.run(
+        [*command, "--queries", "/dev/stdin", "-o", "mine.trec"],
+        input="a\tsea\n",
+        text=True,
+        cwd=folder.parent,
+        timeout=60,
+    )
+    assert done.returncode == 0
+    assert read_provenance(folder.parent / "mine.trec")["queries"] == {"file": "/dev/stdin", "sha256": None}
 
 
 def test_a_qid_that_no_run_can_hold_is_refused_before_the_search(folder):

@@ -9,7 +9,6 @@ Each retriever has options of its own: `rankrl retrieve bm25 --help` shows them,
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rankrl.commands._options import add_options, given_options, refuse_unknown
+from rankrl.commands._outputs import STDOUT, check_output
 from rankrl.commands._runs import deliver_run, say
 from rankrl.errors import ConfigError
 
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--queries", metavar="FILE", help="queries of your own: lines of qid, tab, text, or of JSON (.gz, .xz)"
     )
     parser.add_argument("--k", type=int, default=100, help="documents per query, at most (default: %(default)s)")
-    parser.add_argument("-o", "--output", default="-", metavar="RUN", help="the run file to write (default: stdout)")
+    parser.add_argument("-o", "--output", default=STDOUT, metavar="RUN", help="the run file to write (default: stdout)")
 
 
 def add_named_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
@@ -87,7 +87,8 @@ class _Probe(argparse.ArgumentParser):
 def run(args: argparse.Namespace) -> int:
     if args.k < 1:
         raise ConfigError(f"--k is {args.k}; it must be at least 1")
-    _check_output(args.output)
+    if args.output != STDOUT:
+        check_output("-o", args.output, reads=_files_read(args))
     from rankrl.lookup import lookup, shelf
     from rankrl.runs.trec import check_qid
 
@@ -109,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     found = {listing.query.qid: {c.docid: _score(c.score) for c in listing.candidates} for listing in lists}
     empty = sum(not len(listing) for listing in lists)
     deliver_run(args.output, found, tag=args.retriever)
-    if args.output != "-" and Path(args.output).is_file():
+    if args.output != STDOUT and Path(args.output).is_file():
         from rankrl.provenance import write_provenance
 
         facts = {
@@ -124,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
             "build_seconds": round(built_s, 3),
         }
         write_provenance(args.output, facts)
-    where = "stdout" if args.output == "-" else args.output
+    where = "stdout" if args.output == STDOUT else args.output
     over = args.queries or args.split or "test"
     print(
         f"{_called(args.retriever, retriever)} over {collection.name} ({over}): {len(lists)} topics, {empty} with nothing "
@@ -135,16 +136,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_output(output: str) -> None:
-    """Refuse what could not be written before minutes are spent on it."""
-    path = Path(output)
-    if output == "-" or (path.exists() and not path.is_file() and not path.is_dir()):
-        return
-    if path.is_dir():
-        raise ConfigError(f"-o {output} is a folder; give the name of a file to write")
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise ConfigError(f"-o {output} cannot be written: {folder} is not a folder that you may write to")
+def _files_read(args: argparse.Namespace) -> Iterator[str]:
+    """The files that the command line names or whose folder it names."""
+    if args.queries is not None:
+        yield args.queries
+    place = Path(args.collection)
+    yield from map(str, place.rglob("*") if place.is_dir() else [place])
 
 
 def _asked(
@@ -160,12 +157,12 @@ def _asked(
     return collection.queries(whole), whole, collection.exclusions(whole)
 
 
-def _own_queries(path: str | None) -> dict[str, str] | None:
+def _own_queries(path: str | None) -> dict[str, str | None] | None:
     if path is None:
         return None
-    from rankrl.files import content_sha256
+    from rankrl.provenance import source_sha256
 
-    return {"file": path, "sha256": content_sha256(path)}
+    return {"file": path, "sha256": source_sha256(path)}
 
 
 def _maker(name: str, part: Any) -> Any:
