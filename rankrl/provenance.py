@@ -75,6 +75,22 @@ def source_sha256(path: str | Path) -> str | None:
     return content_sha256(path) if Path(path).is_file() else None
 
 
+def source_facts(run: str | Path) -> tuple[dict[str, Any], str]:
+    """(what is recorded about a run that something is made of, what was wrong with its own description or "").
+
+    The record: `path`, `sha256` (None of a pipe) and `described_as`, the run's own description; None where it has none, or
+    one that cannot be believed. To be called before the output may replace the run.
+    """
+    facts: dict[str, Any] = {"path": str(run), "sha256": source_sha256(run), "described_as": None}
+    if facts["sha256"] is None:
+        return facts, ""
+    try:
+        facts["described_as"] = read_provenance(run)
+    except DataError as error:
+        return facts, f"left out of the new description: {error}"
+    return facts, ""
+
+
 def _describes_a_run(path: Path) -> bool:
     try:
         found = json.loads(path.read_bytes())

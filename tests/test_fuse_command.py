@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import subprocess
 
@@ -50,8 +49,8 @@ def test_rrf_with_another_constant_and_a_record_of_everything(runs):
     assert [one["path"] for one in found["runs"]] == runs
     with open("left.trec", "rb") as file:
         assert found["runs"][0]["sha256"] == hashlib.sha256(file.read()).hexdigest()
-    assert found["runs"][0]["provenance"]["retriever"] == {"engine": "x"}
-    assert "provenance" not in found["runs"][1]
+    assert found["runs"][0]["described_as"]["retriever"] == {"engine": "x"}
+    assert found["runs"][1]["described_as"] is None
     with open("fused.trec") as file:
         assert all(line.endswith(" both\n") for line in file)
 
@@ -80,7 +79,7 @@ def test_a_run_from_a_pipe_is_fused_and_has_no_hash(runs):
         assert main(["fuse", "left.trec", "pipe", "-o", "fused.trec"]) == 0
         assert writer.wait(10) == 0
     assert read_run("fused.trec") == reciprocal_rank_fusion([LEFT, RIGHT])
-    assert read_provenance("fused.trec")["runs"][1] == {"path": "pipe", "sha256": None}
+    assert read_provenance("fused.trec")["runs"][1] == {"path": "pipe", "sha256": None, "described_as": None}
 
 
 @pytest.mark.parametrize(
@@ -108,9 +107,11 @@ def test_what_cannot_be_done_is_one_line_and_leaves_no_file(runs, tmp_path, caps
     assert not (tmp_path / "out.trec").exists() and not (tmp_path / "out.trec.json").exists()
 
 
-def test_a_description_of_another_version_of_an_input_stops_the_fusion(runs, tmp_path, capsys):
-    write_provenance("left.trec", {})
+def test_a_description_of_another_version_of_an_input_is_said_and_left_out(runs, capsys):
+    write_provenance("left.trec", {"retriever": "old"})
     write_run("left.trec", RIGHT, tag="l")
-    assert main(["fuse", *runs, "-o", "out.trec"]) == 1
-    assert "describes another version of left.trec" in capsys.readouterr().err
-    assert json.loads((tmp_path / "left.trec.json").read_text())
+    assert main(["fuse", *runs, "-o", "out.trec"]) == 0
+    assert "left out of the new description: left.trec.json describes another version" in capsys.readouterr().err
+    with open("left.trec", "rb") as file:
+        digest = hashlib.sha256(file.read()).hexdigest()
+    assert read_provenance("out.trec")["runs"][0] == {"path": "left.trec", "sha256": digest, "described_as": None}

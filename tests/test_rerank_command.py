@@ -111,7 +111,7 @@ def test_what_the_run_was_made_of_stands_beside_it(folder, capsys):
     assert rerank("--depth", "3", "--limit", "2", "--option", "num_child=2") == 0
     found = read_provenance("out/new.trec")
     assert found["collection"]["name"] == "c" and found["collection"]["documents"] == 8
-    assert found["first_stage"] == {"run": "bm25.trec", "sha256": digest, "described_as": described}
+    assert found["first_stage"] == {"path": "bm25.trec", "sha256": digest, "described_as": described}
     reranker = found["reranker"]
     assert (reranker["name"], reranker["model"]) == ("rank_r1", "x")
     assert reranker["engine"] == "counting_engine:CountingEngine"
@@ -141,7 +141,7 @@ def test_a_first_stage_from_a_pipe_has_no_hash(folder):
     os.close(writing)
     assert rerank("--run", run := f"/dev/fd/{reading}") == 0
     os.close(reading)
-    assert read_provenance("out/new.trec")["first_stage"] == {"run": run, "sha256": None, "described_as": None}
+    assert read_provenance("out/new.trec")["first_stage"] == {"path": run, "sha256": None, "described_as": None}
 
 
 def test_a_device_gets_no_description_beside_it(folder, monkeypatch):
@@ -154,7 +154,7 @@ def test_a_device_gets_no_description_beside_it(folder, monkeypatch):
 def test_a_stale_description_of_the_first_stage_is_said_and_left_out(folder, capsys):
     (folder / "bm25.trec.json").write_text('{"run_sha256": "0", "retriever": "x"}')
     assert rerank() == 0
-    assert "left out of the description of out/new.trec" in capsys.readouterr().err
+    assert "left out of the new description: bm25.trec.json describes another version" in capsys.readouterr().err
     assert read_provenance("out/new.trec")["first_stage"]["described_as"] is None
 
 

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from rankrl.lookup import shelf
-    from rankrl.provenance import write_provenance
+    from rankrl.provenance import source_facts, write_provenance
     from rankrl.runs import read_run
 
     shelf("retrievers")
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     if args.rrf_k is not None and args.method != "rrf":
         raise ConfigError(f"--rrf-k belongs to --method rrf; {args.method} has no such constant")
     constant = RRF_CONSTANT if args.rrf_k is None else args.rrf_k
-    inputs = [_described(path) for path in args.runs]
+    inputs = [source_facts(path) for path in args.runs]
     runs: list[Run] = [read_run(path) for path in args.runs]
     options: dict[str, Any] = {"weights": args.weights, "depth": args.depth, "k": args.k}
     if args.method == "rrf":
@@ -61,22 +61,14 @@ def run(args: argparse.Namespace) -> int:
         fused = fuse(runs, args.method, **options)
     deliver_run(args.output, fused, tag=args.tag)
     if args.output != "-" and Path(args.output).is_file():  # not a pipe or /dev/null
-        write_provenance(args.output, {"fusion": {"method": args.method, **options}, "runs": inputs})
+        write_provenance(
+            args.output, {"fusion": {"method": args.method, **options}, "runs": [facts for facts, _ in inputs]}
+        )
+        for _, remark in inputs:
+            if remark:
+                print(remark, file=sys.stderr)
     _report(args, runs, fused)
     return 0
-
-
-def _described(path: str) -> dict[str, Any]:
-    """A run's path, hash and own description, read before the output may replace it; of a pipe, which is read once, the path."""
-    from rankrl.files import content_sha256
-    from rankrl.provenance import read_provenance
-
-    if Path(path).is_fifo():
-        return {"path": path, "sha256": None}
-    digest = content_sha256(path)
-    described = read_provenance(path)
-    found: dict[str, Any] = {"path": path, "sha256": digest}
-    return found if described is None else {**found, "provenance": described}
 
 
 def _report(args: argparse.Namespace, runs: Sequence[Run], fused: Run) -> None:

@@ -208,14 +208,12 @@ def _describe(
     options are those of the command line; settings are all that reranker and engine were made with,
     what the model's card says included.
     """
-    from rankrl.provenance import read_provenance, source_sha256, write_provenance
+    from rankrl.provenance import source_facts, write_provenance
     from rankrl.reranking import prompt_fingerprint, settings
 
-    try:
-        described = read_provenance(args.run)
-    except DataError as error:  # the first stage's own description is stale: said, and not repeated
-        print(f"left out of the description of {args.output}: {error}", file=sys.stderr)
-        described = None
+    first_stage, remark = source_facts(args.run)
+    if remark:
+        print(remark, file=sys.stderr)
     reranker = {
         "name": args.reranker,
         "model": args.model,
@@ -225,7 +223,6 @@ def _describe(
         "engine_fingerprint": getattr(loaded.engine, "fingerprint", None),
         "prompt_sha256": prompt_fingerprint(loaded.reranker),
     }
-    first_stage = {"run": args.run, "sha256": source_sha256(args.run), "described_as": described}
     cost = {**asdict(loaded.cost), "readings": dict(loaded.readings)}
     facts = {"collection": collection, "split": args.split, "topics": topics, "depth": args.depth, "limit": args.limit}
     whole = {**facts, "reranker": reranker, "first_stage": first_stage, "cost": cost, "seconds": round(took_s, 3)}
