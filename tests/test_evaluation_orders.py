@@ -165,6 +165,14 @@ def test_a_ceiling_reorders_the_first_documents_only_and_keeps_equal_grades_in_p
         ceiling(0)
 
 
+def test_a_negative_grade_counts_as_0_in_every_order():
+    judgments = {"a": -2, "c": 0}
+    assert ceiling()({"a": 3.0, "b": 2.0, "c": 1.0}, judgments) == ["a", "b", "c"]
+    tied = {"a": 1.0, "c": 1.0}
+    assert worst_of_ties(tied, judgments) == best_of_ties(tied, judgments) == ranked(tied) == ["c", "a"]
+    assert ties_of(tied, judgments).deciding_pairs == 0
+
+
 def test_ties_are_counted():
     scores = {"a": 1.0, "b": 1.0, "c": 1.0, "d": 2.0, "e": 2.0, "f": 3.0}
     assert ties_of(scores, {"a": 1, "b": 1}) == Ties(1, 5, 4, 1, 2, 0)
