@@ -8,6 +8,7 @@ import json
 import pytest
 
 from rankrl.cli import main
+from rankrl.commands._runs import RunFile
 
 
 @pytest.fixture
@@ -88,6 +89,28 @@ def test_runs_of_one_name_in_two_folders_keep_their_paths(files, capsys):
 def test_a_bundled_collection_gives_the_judgements(files, capsys):
     assert main(["evaluate", "one.trec", "--collection", "scifact", "--split", "tset"]) == 1
     assert "did you mean 'test'" in capsys.readouterr().err
+
+
+def test_topics_without_a_relevant_document_that_count_are_not_said_to_be_left_out(files, capsys):
+    (files / "three.trec").write_text("1 Q0 a 1 2 t\n3 Q0 c 1 1 t\n3 Q0 x 2 1 t\n")
+    arguments = ["evaluate", "three.trec", "--qrels", "q.txt", "--metrics", "RR", "--ties"]
+    main(arguments)
+    printed = capsys.readouterr()
+    assert "three: 1 judged topics have no relevant document and are left out (3)" in printed.err
+    assert "no two documents of a topic have the same score" in printed.out  # of the topics that count
+    main([*arguments, "--topics", "retrieved"])
+    printed = capsys.readouterr()
+    assert "left out" not in printed.err and "in 1 of 2 topics documents have equal scores" in printed.out
+
+
+def test_values_that_read_the_same_are_both_the_best(files, capsys):
+    for name, rank in (("one", 200), ("two", 201), ("three", 300)):
+        lines = [f"1 Q0 {'a' if place == rank else f'x{place}'} {place} {-place} t\n" for place in range(1, 301)]
+        (files / f"{name}.trec").write_text("".join(lines))
+    main(["evaluate", *(f"{n}.trec" for n in ("one", "two", "three")), "--qrels", "q.txt", "--metrics", "RR",
+          "--topics", "retrieved", "--format", "markdown"])  # fmt: skip
+    values = [line.split("|")[2].strip() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert values == ["**0.0050**", "**0.0050**", "0.0033"]
 
 
 def rows_of(text):
@@ -231,6 +254,13 @@ def test_documents_that_the_collection_excludes_are_removed_before_scoring(files
     assert main([*arguments, "--keep-excluded"]) == 0
     printed = capsys.readouterr()
     assert [row[2] for row in rows_of(printed.out)[1:]] == ["0.5000", "3"] and "excluded" not in printed.err
+
+
+def test_every_excluded_document_is_counted_once_also_where_its_topic_comes_back(files):
+    (files / "back.trec").write_text("1 Q0 a 1 3 t\n1 Q0 b 2 2 t\n2 Q0 a 1 1 t\n1 Q0 c 3 1 t\n1 Q0 d 4 0 t\n")
+    file = RunFile("back", "back.trec", "auto", {"1": frozenset("acz"), "9": frozenset("a")})
+    assert dict(file.results()) == {"1": {"b": 2.0, "d": 0.0}, "2": {"a": 1.0}}
+    assert file.excluded == {"1": 2} and "back: 2 documents in 1 topics are excluded" in file.remarks()[-1]
 
 
 def test_what_a_collection_excludes_is_removed_without_a_look_at_its_corpus_or_queries(files, capsys):

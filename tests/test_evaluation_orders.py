@@ -173,6 +173,16 @@ def test_a_negative_grade_counts_as_0_in_every_order():
     assert ties_of(tied, judgments).deciding_pairs == 0
 
 
+def test_an_unjudged_document_and_one_of_grade_0_decide_what_is_judged():
+    tied, judgments = {"a": 1.0, "b": 1.0}, {"a": 0, "z": 1}
+    assert ties_of(tied, judgments).deciding_pairs == 1
+    judged = [
+        evaluate({"q": judgments}, {"q": tied}, ["Judged@1"], order=order).totals["Judged@1"]
+        for order in (worst_of_ties, best_of_ties)
+    ]
+    assert judged == [0.0, 1.0]
+
+
 def test_ties_are_counted():
     scores = {"a": 1.0, "b": 1.0, "c": 1.0, "d": 2.0, "e": 2.0, "f": 3.0}
     assert ties_of(scores, {"a": 1, "b": 1}) == Ties(1, 5, 4, 1, 2, 0)
@@ -244,6 +254,7 @@ def test_intervals_of_all_measures_are_those_of_each():
     found = evaluate(qrels, run, ["nDCG@3", "NumRet", "AP", "gm_map"])
     together = mean_intervals(found, seed=5)
     assert list(together) == ["nDCG@3", "AP"]
+    assert mean_intervals(found) == mean_intervals(found, seed=0) != together
     for measure, interval in together.items():
         assert interval == mean_interval(found, measure, seed=5)
         assert interval[0] <= found.totals[measure] <= interval[1]
