@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from retrieval import _faiss
-from retrieval._exact import Shard, search_exactly
-from retrieval._faiss import IndexOptions
+from retrieval._dense import faiss_index
+from retrieval._dense.exact import Shard, search_exactly
+from retrieval._dense.faiss_index import IndexOptions
 
 TITLE = "FAISS index types"
 K = 100
@@ -67,7 +67,7 @@ def rows(args: argparse.Namespace) -> Iterator[dict[str, str]]:
     args = argparse.Namespace(**{**vars(defaults.parse_args([])), **vars(args)})
     vectors_ND, queries_QD = clusters(args.vectors, args.dimension, args.queries)
     truth: Array | None = None
-    with _faiss.thread_count(args.threads):
+    with faiss_index.thread_count(args.threads):
         for name, options in CASES:
             ours, our_build_s, size = built_by_us(vectors_ND, options)
             raw, raw_build_s = built_directly(vectors_ND, options)
@@ -108,28 +108,28 @@ def built_by_us(vectors_ND: Array, options: IndexOptions) -> tuple[Search, float
     start = time.perf_counter()
     if options.kind == "flat":
         shards = (Shard(vectors_ND, float(np.linalg.norm(vectors_ND, axis=1).max())),)
-        propose = _faiss.faiss_proposals()
+        propose = faiss_index.faiss_proposals()
         took_s = time.perf_counter() - start
         return lambda q: search_exactly(q, K, shards, propose, str)[1], took_s, vectors_ND.nbytes
     parameters = options.resolved(*vectors_ND.shape)
-    sample_ND = vectors_ND[: _faiss.sample_size(parameters)]
-    index = _faiss.filled(_faiss.trained(options, sample_ND, parameters, l2=False), vectors_ND, threads=None)
+    sample_ND = vectors_ND[: faiss_index.sample_size(parameters)]
+    index = faiss_index.filled(faiss_index.trained(options, sample_ND, parameters, l2=False), vectors_ND, threads=None)
     took_s = time.perf_counter() - start
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index.faiss"
-        _faiss.write(index, path)
+        faiss_index.write(index, path)
         size = path.stat().st_size
 
     def search(queries_QD: Array) -> Array:
-        prepared = [_faiss.prepared(index, options, K)]
-        return _faiss.search_nearly(queries_QD, K, prepared, str)[1]
+        prepared = [faiss_index.prepared(index, options, K)]
+        return faiss_index.search_nearly(queries_QD, K, prepared, str)[1]
 
     return search, took_s, size
 
 
 def built_directly(vectors_ND: Array, options: IndexOptions) -> tuple[Search, float]:
     """(search, seconds to build) by FAISS's own factory, as its documentation shows it."""
-    faiss = _faiss.library()
+    faiss = faiss_index.library()
     recipe = {
         "flat": "Flat",
         "ivf": f"IVF{options.nlist},Flat",
@@ -146,8 +146,8 @@ def built_directly(vectors_ND: Array, options: IndexOptions) -> tuple[Search, fl
     if options.kind == "hnsw":
         index.hnsw.efConstruction, index.hnsw.efSearch = options.ef_construction, options.ef_search
         index.hnsw.rng = faiss.RandomGenerator(options.seed + 1)
-    index.train(vectors_ND[: _faiss.sample_size(parameters)])
-    with _faiss.thread_count(1 if options.kind == "hnsw" else None):  # or the two graphs would not be the same
+    index.train(vectors_ND[: faiss_index.sample_size(parameters)])
+    with faiss_index.thread_count(1 if options.kind == "hnsw" else None):  # or the two graphs would not be the same
         index.add(vectors_ND)
     took_s = time.perf_counter() - start
     return lambda queries_QD: np.asarray(index.search(queries_QD, K)[1]), took_s
@@ -173,7 +173,7 @@ def main() -> None:
         f"{TITLE}: {args.vectors:,} x {args.dimension}, {args.queries} queries, k = {K}, {args.threads} threads, ",
         end="",
     )
-    print(f"faiss {_faiss.library().__version__}, best of {args.repeats}\n\n| {' | '.join(COLUMNS)} |")
+    print(f"faiss {faiss_index.library().__version__}, best of {args.repeats}\n\n| {' | '.join(COLUMNS)} |")
     print("|" + " --- |" * len(COLUMNS))
     for row in rows(args):
         print(f"| {' | '.join(row.values())} |")

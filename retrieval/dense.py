@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from rankrl.errors import ConfigError, DataError
 from rankrl.types import Candidate, CandidateList, Query
 
-from . import _build, _faiss
-from ._encoder import Encoder, EncoderOptions, load_encoder
-from ._exact import Propose, search_exactly, torch_proposals
-from ._faiss import IndexOptions
+from ._dense import build, faiss_index
+from ._dense.encoder import Encoder, EncoderOptions, load_encoder
+from ._dense.exact import Propose, search_exactly, torch_proposals
+from ._dense.faiss_index import IndexOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,7 +78,7 @@ class Dense:
     def __init__(
         self,
         encoder: Encoder,
-        built: _build.Built,
+        built: build.Built,
         options: IndexOptions | None = None,
         *,
         texts: Mapping[str, Document] | None = None,
@@ -91,9 +91,9 @@ class Dense:
         self._propose: Propose | None = None
         if built.kind == "flat":
             on_faiss = self._engine == "faiss"
-            self._propose = (_faiss.faiss_proposals if on_faiss else torch_proposals)(self._device, l2=self._l2)
+            self._propose = (faiss_index.faiss_proposals if on_faiss else torch_proposals)(self._device, l2=self._l2)
         self._indexes = tuple(
-            _faiss.on_gpu(_faiss.prepared(index, self.options, k=1), self._device) for index in built.indexes
+            faiss_index.on_gpu(faiss_index.prepared(index, self.options, k=1), self._device) for index in built.indexes
         )
 
     @classmethod
@@ -115,13 +115,13 @@ class Dense:
         it is, after a check of its encoder and of the documents. Without one, the index is held in memory.
 
         Raises:
-            ConfigError, DataError, MissingDependencyError: as `_build.build` says.
+            ConfigError, DataError, MissingDependencyError: as `build.build` says.
         """
         encoder = encoder or load_encoder()
         options = options or IndexOptions()
         where = None if folder is None else Path(folder)
-        with _faiss.thread_count(options.threads):
-            built = _build.build(documents, encoder, options, folder=where, shard_size=shard_size, mmap=mmap)
+        with faiss_index.thread_count(options.threads):
+            built = build.build(documents, encoder, options, folder=where, shard_size=shard_size, mmap=mmap)
         return cls(encoder, built, options, texts=texts)
 
     @classmethod
@@ -164,7 +164,7 @@ class Dense:
             max_tokens=max_tokens, batch_size=batch_size, device=device, dtype=dtype, trust_remote_code=trust_remote_code,
         )  # fmt: skip
         if index != "flat" or engine == "faiss":
-            _faiss.library()  # say that it is missing before minutes of encoding
+            faiss_index.library()  # say that it is missing before minutes of encoding
         return cls.from_documents(
             collection.corpus.values(), encoder=load_encoder(reading), options=options, texts=collection.corpus,
             folder=index_dir, shard_size=shard_size, mmap=mmap,
@@ -191,13 +191,13 @@ class Dense:
             DataError: the encoder or the documents are not those of the index (the message says in what), or files are broken.
         """
         where = Path(folder)
-        built = _build.opened(where, mmap=mmap)
+        built = build.opened(where, mmap=mmap)
         if encoder is None:
             here = {"device": "auto", "trust_remote_code": False}
             encoder = load_encoder(EncoderOptions(**{**built.facts["options"], **here}))
-        _build.check_encoder(built, encoder, where)
+        build.check_encoder(built, encoder, where)
         if texts is not None:
-            _build.check_documents(built, texts.values(), where)
+            build.check_documents(built, texts.values(), where)
         return cls(encoder, built, options, texts=texts)
 
     def save(self, folder: str | Path) -> None:
@@ -206,7 +206,7 @@ class Dense:
         Raises:
             ConfigError: the folder is not empty.
         """
-        _build.saved(self.built, Path(folder))
+        build.saved(self.built, Path(folder))
 
     def search(self, queries: Sequence[Query], k: int) -> list[CandidateList]:
         """One list per query, best first, at most k documents each; all queries are encoded, then searched in one call.
@@ -219,7 +219,7 @@ class Dense:
             raise ConfigError(f"k is {k}; it must be at least 1")
         if not queries:
             return []
-        with _faiss.thread_count(self.options.threads):
+        with faiss_index.thread_count(self.options.threads):
             scores_QK, rows_QK = self.nearest(self.encoder.queries([query.text for query in queries]), k)
         return [
             CandidateList(
@@ -232,8 +232,8 @@ class Dense:
         """(scores, rows) of query vectors, (Q, k) each or narrower, best first; a row is a document's position, -1 nothing."""
         if self._propose is not None:
             return search_exactly(vectors_QD, k, self.built.shards, self._propose, self.built.docids, l2=self._l2)
-        indexes = [_faiss.prepared(index, self.options, k) for index in self._indexes]
-        return _faiss.search_nearly(vectors_QD, k, indexes, self.built.docids, l2=self._l2)
+        indexes = [faiss_index.prepared(index, self.options, k) for index in self._indexes]
+        return faiss_index.search_nearly(vectors_QD, k, indexes, self.built.docids, l2=self._l2)
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -241,7 +241,7 @@ class Dense:
         facts, options = self.built.facts, self.options
         index = dict(facts["index"])
         if "nlist" in index:
-            index["nprobe"] = _faiss.nprobe(options, index["nlist"])
+            index["nprobe"] = faiss_index.nprobe(options, index["nlist"])
         if index["kind"] == "hnsw":
             index["ef_search"] = options.ef_search or "128, or k if that is more"
         if facts["trained_on"]:
@@ -254,15 +254,15 @@ class Dense:
             "documents": facts["documents"],
             "corpus_sha256": facts["corpus_sha256"],
             "shards": len(facts["shards"]),
-            "threads": options.threads or _faiss.threads_in_use(),
+            "threads": options.threads or faiss_index.threads_in_use(),
         }
 
     @property
     def _engine_version(self) -> str:
         if self._engine == "torch":
             return f"torch {version('torch')}, exact, on {self._device}"
-        where = "GPU" if _faiss.gpus(self._device) and self.built.kind not in ("hnsw", "pq") else "CPU"
-        return f"faiss {_faiss.library().__version__} on {where}"
+        where = "GPU" if faiss_index.gpus(self._device) and self.built.kind not in ("hnsw", "pq") else "CPU"
+        return f"faiss {faiss_index.library().__version__} on {where}"
 
     def _candidate(self, row: int, score: float) -> Candidate:
         docid = self.built.docids(row)
@@ -279,8 +279,8 @@ class Dense:
 def _engine(options: IndexOptions, device: str) -> str:
     """faiss or torch; on a GPU that the installed FAISS cannot use, torch searches a flat index."""
     if options.kind != "flat" or options.engine == "faiss":
-        _faiss.library()
+        faiss_index.library()
         return "faiss"
-    if options.engine == "torch" or not _faiss.installed():
+    if options.engine == "torch" or not faiss_index.installed():
         return "torch"
-    return "torch" if device != "cpu" and not _faiss.gpus(device) else "faiss"
+    return "torch" if device != "cpu" and not faiss_index.gpus(device) else "faiss"

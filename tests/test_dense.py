@@ -20,8 +20,8 @@ import pytest
 from rankrl.errors import ConfigError, DataError, MissingDependencyError
 from rankrl.runs import ranked
 from rankrl.types import Query
-from retrieval._encoder import EncoderOptions, load_encoder
-from retrieval._faiss import IndexOptions
+from retrieval._dense.encoder import EncoderOptions, load_encoder
+from retrieval._dense.faiss_index import IndexOptions
 from retrieval.collections import Document, load_collection, search_without
 from retrieval.dense import OPTIONS, Dense
 
@@ -191,7 +191,7 @@ def test_the_same_documents_give_the_same_bytes(encoder, documents, tmp_path):
 
 
 def test_an_index_learns_from_all_shards_alike():
-    from retrieval._build import _sample
+    from retrieval._dense.build import _sample
 
     shards = [np.arange(start, start + 100, dtype=np.float32)[:, None] for start in (0, 100, 200)]
     drawn = _sample(shards, 60, seed=0)[:, 0]
@@ -206,7 +206,7 @@ def test_a_killed_build_is_no_index_and_goes_on_after_its_last_whole_shard(model
     (tmp_path / "documents.json").write_text(json.dumps([[d.docid, d.title, d.text] for d in documents]))
     code = (
         "import json, os, signal, sys\n"
-        "from retrieval._encoder import EncoderOptions, load_encoder\n"
+        "from retrieval._dense.encoder import EncoderOptions, load_encoder\n"
         "from retrieval.collections import Document\n"
         "from retrieval.dense import Dense\n"
         "def documents():\n"
@@ -369,7 +369,7 @@ def test_other_folders_and_broken_files_are_refused(encoder, documents, tmp_path
 
 
 def test_two_processes_do_not_build_in_one_folder(encoder, documents, tmp_path):
-    from retrieval._store import Folder
+    from retrieval._dense.store import Folder
 
     with Folder(tmp_path).locked(), pytest.raises(ConfigError, match="another process is building the index"):
         Dense.from_documents(documents, encoder=encoder, folder=tmp_path)

@@ -1,4 +1,4 @@
-"""`retrieval._encoder` against sentence-transformers and transformers called directly, and what it says when it cannot encode."""
+"""The encoders of dense retrieval against sentence-transformers and transformers called directly, and what they cannot encode."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from rankrl.errors import ConfigError, DataError, MissingDependencyError
-from retrieval._encoder import EncoderOptions, load_encoder
-from retrieval._families import FAMILIES, family_of
-from retrieval._weights import fingerprint
+from retrieval._dense.encoder import EncoderOptions, load_encoder
+from retrieval._dense.families import FAMILIES, family_of
+from retrieval._dense.weights import fingerprint
 
 TEXTS = [
     "heart attack",
@@ -115,7 +115,7 @@ def test_vectors_do_not_depend_on_the_batch_and_come_in_the_order_of_the_texts(r
 def test_texts_beyond_one_block_are_encoded_like_those_before(plain, monkeypatch):
     encoder = load(plain, pooling="mean")
     whole = encoder.documents(TEXTS)
-    monkeypatch.setattr("retrieval._encoder.BLOCK", 4)
+    monkeypatch.setattr("retrieval._dense.encoder.BLOCK", 4)
     counted: list[int] = []
     assert np.abs(encoder.documents(TEXTS, counted.append) - whole).max() <= 1e-5
     assert counted == [4, 2]
@@ -260,7 +260,7 @@ def test_a_model_in_the_hubs_cache_is_found_by_its_name_without_a_network(plain,
         shutil.copy(file, blob)
         (snapshot / file.name).symlink_to(blob)
     code = (
-        "from retrieval._encoder import EncoderOptions, load_encoder\n"
+        "from retrieval._dense.encoder import EncoderOptions, load_encoder\n"
         "encoder = load_encoder(EncoderOptions(model='intfloat/e5-small-v2'))\n"
         "print(encoder.identity['fingerprint'], encoder.identity['query_prefix'], encoder.documents(['moon']).shape)"
     )
@@ -439,7 +439,7 @@ def test_without_the_extra_the_error_names_it(prompted, monkeypatch):
 def test_a_plain_encoder_needs_no_sentence_transformers(plain):
     code = (
         "import sys; sys.modules['sentence_transformers'] = None\n"
-        "from retrieval._encoder import EncoderOptions, load_encoder\n"
+        "from retrieval._dense.encoder import EncoderOptions, load_encoder\n"
         f"print(load_encoder(EncoderOptions(model={str(plain)!r}, pooling='cls')).documents(['moon']).shape)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)

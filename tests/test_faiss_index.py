@@ -1,4 +1,4 @@
-"""`retrieval._exact` and `retrieval._faiss` against brute force in float64 and against FAISS called directly."""
+"""The exact search and the FAISS indexes of dense retrieval against brute force in float64 and FAISS called directly."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankrl.errors import ConfigError, DataError, MissingDependencyError
-from retrieval import _faiss
-from retrieval._exact import Shard, best_first, merged, search_exactly, torch_proposals
-from retrieval._faiss import IndexOptions
+from retrieval._dense import faiss_index
+from retrieval._dense.exact import Shard, best_first, merged, search_exactly, torch_proposals
+from retrieval._dense.faiss_index import IndexOptions
 
 
 def sharded(vectors_ND, *ends):
@@ -30,7 +30,7 @@ def sharded(vectors_ND, *ends):
 def proposals(engine, *, l2=False, scores_at_once=3000):
     """Torch takes the vectors in pieces: 50 of them for 60 queries."""
     if engine == "faiss":
-        return _faiss.faiss_proposals(l2=l2)
+        return faiss_index.faiss_proposals(l2=l2)
     return torch_proposals("cpu", l2=l2, scores_at_once=scores_at_once)
 
 
@@ -124,7 +124,7 @@ def test_scores_and_order_depend_on_neither_engine_nor_batch_nor_threads_nor_sha
     whole = search_exactly(queries_QD, 50, sharded(vectors_ND), proposals("faiss"), str)
     for engine in ENGINES:
         for threads in (1, 2):
-            with _faiss.thread_count(threads):
+            with faiss_index.thread_count(threads):
                 found = search_exactly(queries_QD, 50, sharded(vectors_ND, 7, 1000, 2999), proposals(engine), str)
                 singly = [search_exactly(q[None], 50, sharded(vectors_ND), proposals(engine), str) for q in queries_QD]
             assert np.array_equal(found[0], whole[0]) and np.array_equal(found[1], whole[1])
@@ -218,12 +218,14 @@ LEAST_RECALL = {"hnsw": 0.9, "ivf": 0.88, "pq": 0.3, "ivfpq": 0.65}
 
 def built(options, vectors_ND, *, l2=False):
     parameters = options.resolved(*vectors_ND.shape)
-    return _faiss.filled(_faiss.trained(options, vectors_ND, parameters, l2=l2), vectors_ND, threads=options.threads)
+    return faiss_index.filled(
+        faiss_index.trained(options, vectors_ND, parameters, l2=l2), vectors_ND, threads=options.threads
+    )
 
 
 def searched(indexes, options, queries_QD, k, *, l2=False, docid_of=str):
-    prepared = [_faiss.prepared(index, options, k) for index in indexes]
-    return _faiss.search_nearly(queries_QD, k, prepared, docid_of, l2=l2)
+    prepared = [faiss_index.prepared(index, options, k) for index in indexes]
+    return faiss_index.search_nearly(queries_QD, k, prepared, docid_of, l2=l2)
 
 
 def recall(found_rows, true_rows):
@@ -264,7 +266,7 @@ def test_answers_are_those_of_an_index_that_faiss_own_factory_makes(kind, recipe
         if clustering is not None:
             clustering.seed = 0
     raw.train(vectors_ND)
-    with _faiss.thread_count(1):
+    with faiss_index.thread_count(1):
         raw.add(vectors_ND)
     if hasattr(raw, "nprobe"):
         raw.nprobe = 8
@@ -278,7 +280,7 @@ def test_answers_are_those_of_an_index_that_faiss_own_factory_makes(kind, recipe
 def test_the_same_vectors_give_the_same_bytes_and_another_seed_gives_others(kind, vectors_ND, tmp_path):
     def bytes_of(**changed):
         options = IndexOptions(**{**{f: getattr(APPROXIMATE[kind], f) for f in IndexOptions.__slots__}, **changed})
-        _faiss.write(built(options, vectors_ND), tmp_path / "index")
+        faiss_index.write(built(options, vectors_ND), tmp_path / "index")
         return (tmp_path / "index").read_bytes()
 
     assert bytes_of(threads=2) == bytes_of(threads=2)
@@ -301,23 +303,23 @@ def test_a_graph_is_built_on_one_thread_whatever_is_asked_for(vectors_ND, monkey
 
 
 def test_how_widely_an_index_is_searched_follows_from_its_size_and_k(vectors_ND):
-    assert [_faiss.nprobe(IndexOptions(kind="ivf"), nlist) for nlist in (10, 100, 4000)] == [10, 32, 250]
-    assert _faiss.nprobe(IndexOptions(kind="ivf", nprobe=9), 4) == 4
+    assert [faiss_index.nprobe(IndexOptions(kind="ivf"), nlist) for nlist in (10, 100, 4000)] == [10, 32, 250]
+    assert faiss_index.nprobe(IndexOptions(kind="ivf", nprobe=9), 4) == 4
     graph = built(APPROXIMATE["hnsw"], vectors_ND[:200])
     for options, k, expected in (
         (IndexOptions(), 5, 128),
         (IndexOptions(), 300, 300),
         (IndexOptions(ef_search=7), 300, 7),
     ):
-        assert _faiss.prepared(graph, options, k).hnsw.efSearch == expected
+        assert faiss_index.prepared(graph, options, k).hnsw.efSearch == expected
 
 
 def test_clusters_shared_by_shards_find_what_one_shard_finds(vectors_ND, queries_QD):
     for kind in ("ivf", "ivfpq", "pq"):
         options = APPROXIMATE[kind]
-        empty = _faiss.trained(options, vectors_ND, options.resolved(*vectors_ND.shape), l2=False)
-        one = [_faiss.filled(empty, vectors_ND, threads=1)]
-        many = [_faiss.filled(empty, part, threads=1) for part in np.split(vectors_ND, [100, 2000])]
+        empty = faiss_index.trained(options, vectors_ND, options.resolved(*vectors_ND.shape), l2=False)
+        one = [faiss_index.filled(empty, vectors_ND, threads=1)]
+        many = [faiss_index.filled(empty, part, threads=1) for part in np.split(vectors_ND, [100, 2000])]
         assert empty.ntotal == 0 and [index.ntotal for index in many] == [100, 1900, 1000]
         scores, rows = searched(one, options, queries_QD, 10)
         found, found_rows = searched(many, options, queries_QD, 10)
@@ -339,8 +341,8 @@ def test_a_written_index_answers_the_same_and_is_mapped_when_asked(kind, mmap, v
     options, path = APPROXIMATE[kind], tmp_path / "a.faiss"
     index = built(options, vectors_ND)
     expected = searched([index], options, queries_QD, 10)
-    _faiss.write(index, path)
-    read = _faiss.read(path, mmap=mmap)
+    faiss_index.write(index, path)
+    read = faiss_index.read(path, mmap=mmap)
     found = searched([read], options, queries_QD, 10)
     assert np.array_equal(found[0], expected[0]) and np.array_equal(found[1], expected[1])
     if sys.platform == "linux":
@@ -349,26 +351,26 @@ def test_a_written_index_answers_the_same_and_is_mapped_when_asked(kind, mmap, v
 
 def test_a_broken_index_file_is_told_in_one_line(vectors_ND, tmp_path):
     path = tmp_path / "a.faiss"
-    _faiss.write(built(APPROXIMATE["ivf"], vectors_ND), path)
+    faiss_index.write(built(APPROXIMATE["ivf"], vectors_ND), path)
     for broken in (path.read_bytes()[:5000], b"", b"no index at all"):
         path.write_bytes(broken)
         for mmap in (False, True):
             with pytest.raises(DataError, match=r"cannot be read as a FAISS index: .*; build it again") as told:
-                _faiss.read(path, mmap=mmap)
+                faiss_index.read(path, mmap=mmap)
             assert "\n" not in str(told.value)
 
 
 def test_threads_are_set_inside_and_restored_also_after_an_error():
     before = (faiss.omp_get_max_threads(), torch.get_num_threads())
     other = 2 if before != (2, 2) else 1
-    with _faiss.thread_count(other):
+    with faiss_index.thread_count(other):
         assert (faiss.omp_get_max_threads(), torch.get_num_threads()) == (other, other)
-        assert _faiss.threads_in_use() == other
+        assert faiss_index.threads_in_use() == other
     assert (faiss.omp_get_max_threads(), torch.get_num_threads()) == before
-    with pytest.raises(ZeroDivisionError), _faiss.thread_count(other):
+    with pytest.raises(ZeroDivisionError), faiss_index.thread_count(other):
         _ = 1 / 0
     assert (faiss.omp_get_max_threads(), torch.get_num_threads()) == before
-    with _faiss.thread_count(None):
+    with faiss_index.thread_count(None):
         assert (faiss.omp_get_max_threads(), torch.get_num_threads()) == before
 
 
@@ -432,24 +434,24 @@ def test_options_that_no_index_takes_are_refused(options, message):
 
 def test_without_faiss_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
-    assert not _faiss.installed()
-    assert _faiss.gpus("cuda") == 0
+    assert not faiss_index.installed()
+    assert faiss_index.gpus("cuda") == 0
     with pytest.raises(MissingDependencyError, match=r'pip install "rankrl\[faiss\]"'):
-        _faiss.library()
-    with _faiss.thread_count(1):
-        assert _faiss.threads_in_use() == torch.get_num_threads() == 1
+        faiss_index.library()
+    with faiss_index.thread_count(1):
+        assert faiss_index.threads_in_use() == torch.get_num_threads() == 1
 
 
 @pytest.mark.gpu
 def test_faiss_on_a_gpu_finds_what_the_cpu_finds(vectors_ND, queries_QD):
-    if not _faiss.gpus("cuda"):
+    if not faiss_index.gpus("cuda"):
         pytest.skip("the installed FAISS has no GPU")
     expected = search_exactly(queries_QD, 20, sharded(vectors_ND, 1000), proposals("faiss"), str)
-    found = search_exactly(queries_QD, 20, sharded(vectors_ND, 1000), _faiss.faiss_proposals("cuda"), str)
+    found = search_exactly(queries_QD, 20, sharded(vectors_ND, 1000), faiss_index.faiss_proposals("cuda"), str)
     assert np.array_equal(found[0], expected[0]) and np.array_equal(found[1], expected[1])
     options = IndexOptions(kind="ivf", nlist=16, nprobe=16)
-    index = _faiss.on_gpu(_faiss.prepared(built(options, vectors_ND), options, 20), "cuda")
-    rows = _faiss.search_nearly(queries_QD, 20, [index], str)[1]
+    index = faiss_index.on_gpu(faiss_index.prepared(built(options, vectors_ND), options, 20), "cuda")
+    rows = faiss_index.search_nearly(queries_QD, 20, [index], str)[1]
     assert recall(rows, expected[1]) == 1.0
 
 

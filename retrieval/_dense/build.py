@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 from rankrl.errors import ConfigError, DataError
 from rankrl.types import repeated
 
-from . import _faiss
-from ._exact import Shard
-from ._progress import counted
-from ._store import FORMAT, Docids, Folder, ShardFacts, differences, digest_of, joined_docids, packed, replaced
+from .._progress import counted
+from . import faiss_index
+from .exact import Shard
+from .store import FORMAT, Docids, Folder, ShardFacts, differences, digest_of, joined_docids, packed, replaced
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ._encoder import Encoder
-    from .collections import Document
+    from ..collections import Document
+    from .encoder import Encoder
 
     Array = np.ndarray[Any, Any]
 
@@ -48,7 +48,7 @@ class Built:
 def build(
     documents: Iterable[Document],
     encoder: Encoder,
-    options: _faiss.IndexOptions,
+    options: faiss_index.IndexOptions,
     *,
     folder: Path | None = None,
     shard_size: int = 100_000,
@@ -64,7 +64,7 @@ def build(
     if shard_size < 1:
         raise ConfigError(f"shard_size is {shard_size}; it must be at least 1")
     if options.kind != "flat":
-        _faiss.library()
+        faiss_index.library()
     if isinstance(documents, Sized) and len(documents):
         options.resolved(len(documents), encoder.dimension)  # refuse before hours of encoding, not after
     if folder is None:
@@ -107,7 +107,7 @@ def opened(folder: Path, *, mmap: bool = True) -> Built:
     kinds = facts["index"]["kind"]
     found = [ShardFacts(**shard) for shard in facts["shards"]]
     shards = tuple(kept.vectors(n, found[n], mmap=mmap) for n in numbers) if kinds == "flat" else ()
-    indexes = () if kinds == "flat" else tuple(_faiss.read(kept.file("index", n), mmap=mmap) for n in numbers)
+    indexes = () if kinds == "flat" else tuple(faiss_index.read(kept.file("index", n), mmap=mmap) for n in numbers)
     docids = joined_docids([kept.docids(n, mmap=mmap) for n in numbers])
     if len(docids) != facts["documents"] or sum(int(index.ntotal) for index in indexes) not in (0, len(docids)):
         raise DataError(f"the files in {folder} do not belong together; build the index again")
@@ -130,7 +130,7 @@ def saved(built: Built, folder: Path) -> None:
             kept.put(n, vectors_ND, (built.docids.blobs[n], built.docids.offsets[n]), ShardFacts(**shard))
             if built.indexes:
                 with replaced(kept.file("index", n)) as partial:
-                    _faiss.write(built.indexes[n], partial)
+                    faiss_index.write(built.indexes[n], partial)
         kept.finish(built.facts)
 
 
@@ -159,7 +159,7 @@ def check_documents(built: Built, documents: Iterable[Document], where: object) 
         raise DataError(f"the index in {where} was made of other documents: {said}; build it again, in another folder")
 
 
-def wanted_index(options: _faiss.IndexOptions, built: Built, encoder: Encoder) -> dict[str, Any]:
+def wanted_index(options: faiss_index.IndexOptions, built: Built, encoder: Encoder) -> dict[str, Any]:
     """What index.json would say of the index if it were built now, with what the options leave open as it is there."""
     there = built.facts["index"]
     left_open = {name: there[name] for name in ("nlist", "pq_m") if getattr(options, name) is None and name in there}
@@ -167,7 +167,9 @@ def wanted_index(options: _faiss.IndexOptions, built: Built, encoder: Encoder) -
     return {"kind": options.kind, **options.resolved(built.facts["documents"], encoder.dimension)}
 
 
-def _in_memory(documents: Iterable[Document], encoder: Encoder, options: _faiss.IndexOptions, shard_size: int) -> Built:
+def _in_memory(
+    documents: Iterable[Document], encoder: Encoder, options: faiss_index.IndexOptions, shard_size: int
+) -> Built:
     digest, shards, docids, found = hashlib.sha256(), [], [], []
     for block, sha256, vectors_ND in _encoded(documents, encoder, shard_size, digest, lambda *_: None):
         assert vectors_ND is not None
@@ -177,12 +179,12 @@ def _in_memory(documents: Iterable[Document], encoder: Encoder, options: _faiss.
     facts, empty = _described(found, digest.hexdigest(), encoder, options, [shard.vectors_ND for shard in shards])
     if empty is None:
         return Built(tuple(shards), (), joined_docids(docids), facts)
-    indexes = tuple(_faiss.filled(empty, shard.vectors_ND, threads=options.threads) for shard in shards)
+    indexes = tuple(faiss_index.filled(empty, shard.vectors_ND, threads=options.threads) for shard in shards)
     return Built((), indexes, joined_docids(docids), facts)
 
 
 def _in_folder(
-    documents: Iterable[Document], encoder: Encoder, options: _faiss.IndexOptions, shard_size: int, kept: Folder
+    documents: Iterable[Document], encoder: Encoder, options: faiss_index.IndexOptions, shard_size: int, kept: Folder
 ) -> None:
     def there(number: int, sha256: str) -> bool:
         """Whether the shard is whole; one of other documents is refused."""
@@ -208,7 +210,7 @@ def _in_folder(
     if empty is not None:
         for n, vectors_ND in enumerate(mapped):
             with replaced(kept.file("index", n)) as partial:
-                _faiss.write(_faiss.filled(empty, vectors_ND, threads=options.threads), partial)
+                faiss_index.write(faiss_index.filled(empty, vectors_ND, threads=options.threads), partial)
     kept.finish(described)
 
 
@@ -216,7 +218,7 @@ def _described(
     shards: Sequence[ShardFacts],
     corpus_sha256: str,
     encoder: Encoder,
-    options: _faiss.IndexOptions,
+    options: faiss_index.IndexOptions,
     vectors: Sequence[Array],
 ) -> tuple[dict[str, Any], Any]:
     """(what index.json says, the empty trained index; None for flat)."""
@@ -226,10 +228,10 @@ def _described(
     parameters = options.resolved(documents, encoder.dimension)
     empty, trained_on = None, 0
     if options.kind != "flat":
-        sample_ND = _sample(vectors, _faiss.sample_size(parameters), options.seed)
+        sample_ND = _sample(vectors, faiss_index.sample_size(parameters), options.seed)
         trained_on = 0 if options.kind == "hnsw" else len(sample_ND)
-        with _faiss.thread_count(options.threads):
-            empty = _faiss.trained(options, sample_ND, parameters, l2=encoder.similarity == "l2")
+        with faiss_index.thread_count(options.threads):
+            empty = faiss_index.trained(options, sample_ND, parameters, l2=encoder.similarity == "l2")
     facts = {
         "format": FORMAT,
         "encoder": dict(encoder.identity),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankrl.errors import ConfigError, DataError, MissingDependencyError
 
-from ._exact import Propose, merged
+from .exact import Propose, merged
 
 if TYPE_CHECKING:
     import numpy as np

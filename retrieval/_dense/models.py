@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from rankrl.errors import ConfigError, DataError, MissingDependencyError
 
-from ._families import family_of
+from .families import family_of
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ._encoder import EncoderOptions
+    from .encoder import EncoderOptions
 
     Array = np.ndarray[Any, Any]
 

@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING, Any
 from rankrl.errors import ConfigError, DataError
 from rankrl.files import atomic_writer, open_text
 
-from ._exact import Shard
+from .exact import Shard
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from .collections import Document
+    from ..collections import Document
 
     Array = np.ndarray[Any, Any]
 

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 from rankrl.errors import ConfigError, DataError, MissingDependencyError, RankRLError
 from rankrl.pretrained import usable_device
 
-from ._families import family_of
-from ._models import POOLINGS, Embed, Loaded, plain, sentence_transformer
-from ._weights import fingerprint, model_folder
+from .families import family_of
+from .models import POOLINGS, Embed, Loaded, plain, sentence_transformer
+from .weights import fingerprint, model_folder
 
 if TYPE_CHECKING:
     import numpy as np
