@@ -225,7 +225,7 @@ def _describe(
     }
     cost = {**asdict(loaded.cost), "readings": dict(loaded.readings)}
     facts = {"collection": collection, "split": args.split, "topics": topics, "depth": args.depth, "limit": args.limit}
-    whole = {**facts, "reranker": reranker, "first_stage": first_stage, "cost": cost, "seconds": round(took_s, 3)}
+    whole = {**facts, "reranker": reranker, "first_stage": first_stage, "cost": cost, "seconds": round(took_s, 6)}
     write_provenance(args.output, whole)
 
 
