@@ -192,14 +192,13 @@ def _start(heap: str) -> None:
         jnius_config.add_options(
             f"-Xmx{heap}",
             "-Xrs",  # Java's handlers for ^C and SIGTERM would end the process without Python's clean-up
-            "-Djava.util.logging.config.file=/dev/null",  # Lucene's remarks on the machine it finds
         )
         if java.release >= 23:  # Lucene's way to give memory back, of which Java would warn
             jnius_config.add_options("--sun-misc-unsafe-memory-access=allow")
         with _environment(JAVA_HOME=str(java.home), JVM_PATH=None):
             _import_jnius(java)
         nowhere = java_class("java.io.OutputStream").nullOutputStream()
-        # where Anserini prints the stack traces of what we report in a line
+        # where Lucene remarks on the machine and Anserini prints the stack traces of what we report in a line
         java_class("java.lang.System").setErr(java_class("java.io.PrintStream")(nowhere))
     try:
         silence()

