@@ -93,9 +93,9 @@ def rankrl_engine(name: str) -> Engine:
         from retrieval.collections import Document
 
         if name == "lucene":
-            from retrieval import _jvm
+            from retrieval._bm25 import jvm
 
-            _jvm.start()
+            jvm.start()
 
         def build(docids: Sequence[str], texts: Sequence[str]) -> Search:
             documents = {docid: Document(docid, "", text) for docid, text in zip(docids, texts, strict=True)}
@@ -172,9 +172,9 @@ def tantivy_engine(args: argparse.Namespace) -> tuple[Any, str]:
 def pyserini_engine(args: argparse.Namespace) -> tuple[Any, str]:
     """Pyserini as its documentation uses it: its indexer over a folder, `batch_search` (which takes every core)."""
     os.environ.setdefault("OPENAI_API_KEY", "unused")  # importing it makes a client that wants a key
-    from retrieval import _jvm
+    from retrieval._bm25 import jvm
 
-    _jvm.start()
+    jvm.start()
     from pyserini.search.lucene import LuceneSearcher
 
     def build(docids: Sequence[str], texts: Sequence[str]) -> Search:
@@ -186,7 +186,7 @@ def pyserini_engine(args: argparse.Namespace) -> tuple[Any, str]:
         arguments = ["-collection", "JsonCollection", "-generator", "DefaultLuceneDocumentGenerator", "-quiet"]
         arguments += ["-input", str(folder / "documents"), "-index", str(folder / "index")]
         arguments += ["-threads", str(args.threads), "-memoryBuffer", "256"]
-        _jvm.java_class("io.anserini.index.IndexCollection").main(arguments)
+        jvm.java_class("io.anserini.index.IndexCollection").main(arguments)
         searcher = LuceneSearcher(str(folder / "index"))
         searcher.set_bm25(K1, B)
 

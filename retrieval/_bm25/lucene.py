@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 from rankrl.errors import ConfigError, DataError
 
-from . import _jvm
-from ._lucene_index import ANALYZER, built, opened, prebuilt_folder
-from ._threads import mapped
+from .._threads import mapped
+from . import jvm
+from .lucene_index import ANALYZER, built, opened, prebuilt_folder
 
 if TYPE_CHECKING:
-    from .collections import Document
+    from ..collections import Document
 
 _CONTENTS = "contents"
 _MORE = 16
@@ -76,8 +76,8 @@ class Lucene:
         threads: int = 1,
         heap: str = "2g",
     ) -> None:
-        _jvm.start(heap)
-        self._versions = _jvm.versions()
+        jvm.start(heap)
+        self._versions = jvm.versions()
         self.k1, self.b, self.rm3 = k1, b, rm3
         parser: str | None = None
         if prebuilt is not None:
@@ -93,7 +93,7 @@ class Lucene:
             self._temporary = tempfile.TemporaryDirectory(prefix="rankrl-index-")
             folder = Path(self._temporary.name) / "index"
             self._index = {"folder": None, **_content(built(documents, folder, threads, vectors=rm3 is not None))}
-        with _jvm.calls():
+        with jvm.calls():
             self._open(folder)
             self._expand = None if rm3 is None else self._expander(rm3, parser)
 
@@ -101,16 +101,16 @@ class Lucene:
         reader = opened(folder)
         # a deleted index keeps its disk space while it is open; at the end of the process everything is closed anyway
         weakref.finalize(self, _close, reader).atexit = False
-        self._searcher = _jvm.java_class("org.apache.lucene.search.IndexSearcher")(reader)
+        self._searcher = jvm.java_class("org.apache.lucene.search.IndexSearcher")(reader)
         self._searcher.setMaxClauseCount(_MAX_CLAUSES)
         self._searcher.setSimilarity(
-            _jvm.java_class("org.apache.lucene.search.similarities.BM25Similarity")(self.k1, self.b)
+            jvm.java_class("org.apache.lucene.search.similarities.BM25Similarity")(self.k1, self.b)
         )
         self._reader, self._size = reader, int(reader.maxDoc())
-        self._analyzer = _jvm.java_class("io.anserini.index.IndexCollection").DEFAULT_ANALYZER
-        self._generator = _jvm.java_class("io.anserini.search.query.BagOfWordsQueryGenerator")()
-        self._scored = _jvm.java_class("io.anserini.search.ScoredDocs")
-        self._fields = _jvm.java_class("org.apache.lucene.index.FieldInfos").getMergedFieldInfos(reader)
+        self._analyzer = jvm.java_class("io.anserini.index.IndexCollection").DEFAULT_ANALYZER
+        self._generator = jvm.java_class("io.anserini.search.query.BagOfWordsQueryGenerator")()
+        self._scored = jvm.java_class("io.anserini.search.ScoredDocs")
+        self._fields = jvm.java_class("org.apache.lucene.index.FieldInfos").getMergedFieldInfos(reader)
         self._order = _by_score_and_docid(descending=True) if self._keeps_docids() else None
 
     def _keeps_docids(self) -> bool:
@@ -135,8 +135,8 @@ class Lucene:
 
     def search(self, texts: Sequence[str], k: int, threads: int) -> list[list[tuple[str, float]]]:
         """(docid, score) of each text's k best documents, best first; equal scores by docid descending."""
-        with _jvm.calls():
-            return mapped(lambda text: self._best(text, k), texts, threads, at_end=_jvm.detach)
+        with jvm.calls():
+            return mapped(lambda text: self._best(text, k), texts, threads, at_end=jvm.detach)
 
     def _best(self, text: str, k: int) -> list[tuple[str, float]]:
         if self._size == 0:
@@ -168,7 +168,7 @@ class Lucene:
             else:
                 found = self._scored.fromTopDocs(self._searcher.search(query, depth), self._searcher)
         except Exception as error:
-            raise DataError(f"Lucene cannot search for {text[:60]!r}: {_jvm.first_line(error)}") from error
+            raise DataError(f"Lucene cannot search for {text[:60]!r}: {jvm.first_line(error)}") from error
         return list(found.docids or ()), list(found.scores or ())
 
     def _expander(self, rm3: RM3, parser: str | None) -> Any:
@@ -180,13 +180,13 @@ class Lucene:
                     "rm3 reads the terms of documents, and the index holds neither their term vectors nor their raw text; "
                     "search one that holds them, or leave rm3 out"
                 )
-            raw = _jvm.java_class("java.lang.Class").forName(f"io.anserini.collection.{parser}")
-        expand = _jvm.java_class("io.anserini.rerank.lib.Rm3Reranker")(
+            raw = jvm.java_class("java.lang.Class").forName(f"io.anserini.collection.{parser}")
+        expand = jvm.java_class("io.anserini.rerank.lib.Rm3Reranker")(
             self._analyzer, raw, _CONTENTS, rm3.terms, rm3.documents, rm3.original_weight, False, True
         )
-        arguments_class = _jvm.java_class("io.anserini.search.SearchCollection$Args")
-        context_class = _jvm.java_class("io.anserini.rerank.RerankerContext")
-        analysis = _jvm.java_class("io.anserini.analysis.AnalyzerUtils")
+        arguments_class = jvm.java_class("io.anserini.search.SearchCollection$Args")
+        context_class = jvm.java_class("io.anserini.rerank.RerankerContext")
+        analysis = jvm.java_class("io.anserini.analysis.AnalyzerUtils")
         order = _by_score_and_docid(descending=False)
 
         def expanded(query: Any, text: str, depth: int) -> Any:
@@ -206,7 +206,7 @@ class Lucene:
 
 def _close(reader: Any) -> None:
     # without the lock: a garbage collection may call this in a thread that works for the one that has it
-    if _jvm.running():
+    if jvm.running():
         reader.close()
 
 
@@ -216,11 +216,9 @@ def _content(description: Mapping[str, Any]) -> dict[str, Any]:
 
 def _by_score_and_docid(*, descending: bool) -> Any:
     """Lucene's order by score, best first, then by docid, which it compares as UTF-8, so like Python's strings."""
-    field = _jvm.java_class("org.apache.lucene.search.SortField")
-    kinds = _jvm.java_class("org.apache.lucene.search.SortField$Type")
-    return _jvm.java_class("org.apache.lucene.search.Sort")(
-        field.FIELD_SCORE, field("id", kinds.STRING_VAL, descending)
-    )
+    field = jvm.java_class("org.apache.lucene.search.SortField")
+    kinds = jvm.java_class("org.apache.lucene.search.SortField$Type")
+    return jvm.java_class("org.apache.lucene.search.Sort")(field.FIELD_SCORE, field("id", kinds.STRING_VAL, descending))
 
 
 def _encodable(text: str) -> str:

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from rankrl.errors import DataError
 
-from ._analysis import NAME, english_analyzer
-from ._progress import tracked
-from ._threads import mapped
+from .._progress import tracked
+from .._threads import mapped
+from .analysis import NAME, english_analyzer
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from .collections import Document
+    from ..collections import Document
 
 
 class Bm25s:

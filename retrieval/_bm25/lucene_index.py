@@ -21,11 +21,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 from rankrl.errors import ConfigError, DataError, unknown_name
 
-from . import _jvm
-from ._progress import tracked
+from .._progress import tracked
+from . import jvm
 
 if TYPE_CHECKING:
-    from .collections import Document
+    from ..collections import Document
 
 ANALYZER = "anserini-english-porter"
 """Lucene's EnglishAnalyzer as Anserini sets it up: Porter stems, 33 stop words, possessives removed."""
@@ -140,7 +140,7 @@ def _made(documents: Mapping[str, Document], folder: Path, threads: int, vectors
         "empty": counts["empty"],
         "vectors": vectors,
         "analyzer": ANALYZER,
-        "made_by": _jvm.versions(),
+        "made_by": jvm.versions(),
     }
 
 
@@ -167,7 +167,7 @@ def _written(documents: Mapping[str, Document], folder: Path, threads: int) -> s
 
 def _indexed(written: Path, folder: Path, threads: int, vectors: bool, *, total: int) -> dict[str, int]:
     """Run the indexer of Pyserini's jar over the written files; returns its counters."""
-    with _jvm.calls():
+    with jvm.calls():
         indexer = _indexer(written, folder, threads, vectors)
         counters = indexer.getCounters()
     failures: list[BaseException] = []
@@ -178,7 +178,7 @@ def _indexed(written: Path, folder: Path, threads: int, vectors: bool, *, total:
         except BaseException as error:
             failures.append(error)
         finally:
-            _jvm.detach()
+            jvm.detach()
 
     # a thread of its own, so that ^C is heard; it is a daemon, so that the process can then end
     thread = threading.Thread(target=work, daemon=True, name="lucene-indexer")
@@ -187,7 +187,7 @@ def _indexed(written: Path, folder: Path, threads: int, vectors: bool, *, total:
         pass
     if failures:
         raise DataError(
-            f"Lucene could not index the documents: {_jvm.first_line(failures[0])}; if Java had too little memory, give it "
+            f"Lucene could not index the documents: {jvm.first_line(failures[0])}; if Java had too little memory, give it "
             "more with the option heap"
         ) from failures[0]
     return {"indexed": _count(counters.indexed), "empty": _count(counters.empty)}
@@ -195,12 +195,12 @@ def _indexed(written: Path, folder: Path, threads: int, vectors: bool, *, total:
 
 def _count(counter: Any) -> int:
     """The number that a Java counter stands at."""
-    with _jvm.calls():
+    with jvm.calls():
         return int(counter.get())
 
 
 def _indexer(written: Path, folder: Path, threads: int, vectors: bool) -> Any:
-    arguments = _jvm.java_class("io.anserini.index.IndexCollection$Args")()
+    arguments = jvm.java_class("io.anserini.index.IndexCollection$Args")()
     arguments.collectionClass = "JsonCollection"
     arguments.generatorClass = "DefaultLuceneDocumentGenerator"
     arguments.input, arguments.index = str(written), str(folder)
@@ -208,14 +208,14 @@ def _indexer(written: Path, folder: Path, threads: int, vectors: bool) -> Any:
     arguments.storeDocvectors = vectors
     arguments.optimize = True  # one segment: the same sums in the same order, however many threads there were
     arguments.quiet = True
-    indexer = _jvm.java_class("io.anserini.index.IndexCollection")(arguments)
-    _jvm.silence()
+    indexer = jvm.java_class("io.anserini.index.IndexCollection")(arguments)
+    jvm.silence()
     return indexer
 
 
 def _buffer_mib() -> int:
     """What Lucene keeps in memory before it writes. Anserini's own default is 4 GiB, which may be more than the whole heap."""
-    heap_mib = int(_jvm.java_class("java.lang.Runtime").getRuntime().maxMemory()) >> 20
+    heap_mib = int(jvm.java_class("java.lang.Runtime").getRuntime().maxMemory()) >> 20
     return max(1, min(_BUFFER_MIB, heap_mib // 8))
 
 
@@ -267,11 +267,11 @@ def _downloaded(name: str) -> str:
         with contextlib.redirect_stdout(sys.stderr):  # it reports on stdout, where the run may go
             return str(download_prebuilt_index(name, verbose=False))
     except Exception as error:  # urllib's, tarfile's, OSError, AssertionError: a download has many ways to fail
-        raise DataError(f"the prebuilt index {name} cannot be downloaded: {_jvm.first_line(error)}") from error
+        raise DataError(f"the prebuilt index {name} cannot be downloaded: {jvm.first_line(error)}") from error
 
 
 def _document_count(folder: Path) -> int:
-    with _jvm.calls():
+    with jvm.calls():
         reader = opened(folder)
         try:
             return int(reader.numDocs())
@@ -296,10 +296,10 @@ def opened(folder: Path) -> Any:
     """
     from jnius import cast
 
-    path = _jvm.java_class("java.io.File")(str(folder)).toPath()
+    path = jvm.java_class("java.io.File")(str(folder)).toPath()
     try:
-        directory = _jvm.java_class("org.apache.lucene.store.FSDirectory").open(path)
-        reader = _jvm.java_class("org.apache.lucene.index.DirectoryReader").open(directory)
+        directory = jvm.java_class("org.apache.lucene.store.FSDirectory").open(path)
+        reader = jvm.java_class("org.apache.lucene.index.DirectoryReader").open(directory)
     except Exception as error:
-        raise DataError(f"{folder} cannot be opened as a Lucene index: {_jvm.first_line(error)}") from error
+        raise DataError(f"{folder} cannot be opened as a Lucene index: {jvm.first_line(error)}") from error
     return cast("org.apache.lucene.index.IndexReader", reader)
