@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one training; returns the exit code (0 done, 1 refused with one line on stderr)."""
     clean_up_on_sigterm()
     try:
-        train(parse(sys.argv[1:] if argv is None else argv))
+        trainer = train(parse(sys.argv[1:] if argv is None else argv))
+        trainer.accelerator.end_training()  # several processes that just end may abort in their communication threads
     except KeyboardInterrupt:
         print(
             "rankrl.train: interrupted; --resume_from_checkpoint true goes on from the newest checkpoint",

@@ -36,6 +36,7 @@ def main(model_folder: str, out: str) -> None:
     trainer.train()
     measured = trainer.evaluate()
     Path(f"{out}/eval{trainer.accelerator.process_index}.json").write_text(json.dumps(measured))
+    trainer.accelerator.end_training()  # as rankrl.train does; without it a process may abort (SIGABRT) at its very end
 
 
 if __name__ == "__main__":
