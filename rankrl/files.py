@@ -33,7 +33,7 @@ def atomic_writer(path: str | Path) -> Iterator[IO[str]]:
             yield file
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
+    mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~umask()
     handle, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".partial")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
@@ -57,7 +57,8 @@ def clean_up_on_sigterm() -> None:
         signal.signal(signal.SIGTERM, stop)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The permissions that new files and folders of this process do not get."""
     current = os.umask(0)
     os.umask(current)
     return current

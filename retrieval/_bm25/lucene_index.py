@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from rankrl.errors import ConfigError, DataError, unknown_name
+from rankrl.files import umask
 
 from .._progress import tracked
 from . import jvm
@@ -109,16 +110,10 @@ def _beside(folder: Path) -> Iterator[Path]:
     """A new folder next to `folder`, removed unless it was moved away."""
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".partial"))
     try:
-        partial.chmod(0o777 & ~_umask())
+        partial.chmod(0o777 & ~umask())
         yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 def _made(documents: Mapping[str, Document], folder: Path, threads: int, vectors: bool) -> dict[str, Any]:
