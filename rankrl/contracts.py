@@ -7,12 +7,27 @@ that live in other packages.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar, overload
 
-from rankrl.types import Answer, CandidateList, Judgments, Messages, Query, Ranking, Reading, Rollout, RolloutGroup
+from rankrl.types import (
+    Answer,
+    CandidateList,
+    Judgments,
+    Messages,
+    Query,
+    Ranking,
+    Reading,
+    Request,
+    Rollout,
+    RolloutGroup,
+)
 
-Steps = Generator[list[Messages], list[Answer], Ranking]
-"""A sans-IO ordering: yields prompts, is sent one answer per prompt, returns the final Ranking."""
+Steps = Generator[list[Request], list[Answer], Ranking]
+"""A sans-IO ordering: yields requests, is sent one answer per request, returns the final Ranking.
+
+When the budget is spent, `OutOfBudget` is thrown into it; it may return what it has so far, or let it pass.
+"""
 
 
 class Reward(Protocol):
@@ -36,11 +51,33 @@ class Shaper(Protocol):
 
 
 class Reranker(Protocol):
-    """What to ask, how to read the answer, how to order a list with it. Training uses the first two, inference all three."""
+    """What to ask, how to read the answer, how to order a list with it. Training uses the first two, inference all three.
+
+    A protocol that scores choices, stops early or reads log-probabilities also has `request(listing) -> Request` and
+    `read(answer, n) -> Reading`; without them a request is the prompt alone, and a reading is `parse(answer.text, n)`.
+    """
 
     def prompt(self, listing: CandidateList) -> Messages: ...
     def parse(self, text: str, n: int) -> Reading: ...
     def order(self, listing: CandidateList) -> Steps: ...
+
+
+def request_of(reranker: Reranker, listing: CandidateList, *, sample: int = 0) -> Request:
+    """What `reranker` asks about `listing`; the request says what it shows."""
+    own = getattr(reranker, "request", None)
+    if own is None:
+        return Request(reranker.prompt(listing), sample=sample, shown=listing)
+    made: Request = own(listing)
+    if made.shown is listing and made.sample == sample:
+        return made
+    return replace(made, shown=listing, sample=sample)
+
+
+def reading_of(reranker: Reranker, answer: Answer, n: int) -> Reading:
+    """How `reranker` reads an answer about n candidates."""
+    own = getattr(reranker, "read", None)
+    reading: Reading = reranker.parse(answer.text, n) if own is None else own(answer, n)
+    return reading
 
 
 class Retriever(Protocol):
@@ -49,10 +86,18 @@ class Retriever(Protocol):
     def search(self, queries: Sequence[Query], k: int) -> list[CandidateList]: ...
 
 
-class Engine(Protocol):
-    """Answers prompts, in order. What wraps an engine (ledger, journal) is an engine."""
+OnAnswer = Callable[[int, Answer], None]
+"""Told (index of the request, its answer) as soon as an answer is there, so that it can be stored and counted."""
 
-    def generate(self, requests: Sequence[Messages]) -> list[Answer]: ...
+
+class Engine(Protocol):
+    """Answers requests, in order. What wraps an engine (ledger, journal) is an engine.
+
+    Optional: `fingerprint` (str, what decides the answers besides the request; a journal needs it), `clip` (text, max_tokens)
+    -> text (rerankers cut with it), `concurrent` (int > 1: `generate` may be called from so many threads at a time).
+    """
+
+    def generate(self, requests: Sequence[Request], on_answer: OnAnswer | None = None) -> list[Answer]: ...
 
 
 F = TypeVar("F", bound=Callable[..., Any])

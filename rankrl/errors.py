@@ -3,6 +3,7 @@
     RankRLError
     ├── ConfigError(ValueError)                  an option, name or combination that cannot be used
     ├── DataError(ValueError)                    a file, collection, run or qrels that cannot be read as what it claims to be
+    ├── OutOfBudget                              a limit of calls, tokens or cost is reached
     └── MissingDependencyError(ImportError)      an extra that is not installed
 
 A message is one sentence: what was given (with file:line, qid, docid), what would have been accepted, what to do.
@@ -25,6 +26,10 @@ class ConfigError(RankRLError, ValueError):
 
 class DataError(RankRLError, ValueError):
     """Input data that is missing, malformed or contradicts itself."""
+
+
+class OutOfBudget(RankRLError):
+    """A limit of calls, tokens or cost is reached, and nothing more may be asked."""
 
 
 class MissingDependencyError(RankRLError, ImportError):

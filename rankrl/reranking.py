@@ -7,27 +7,25 @@ for found in reranker.rerank("who wrote faust?", ["a passage", "another passage"
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import inspect
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rankrl import __version__
-from rankrl.contracts import Engine, Reranker
-from rankrl.engines.drive import PromptKey, drive, prompt_key
+from rankrl.contracts import Engine, Reranker, reading_of
+from rankrl.engines.drive import drive
 from rankrl.engines.ledger import Cost, Ledger
 from rankrl.errors import ConfigError, DataError, unknown_name
 from rankrl.files import atomic_writer, open_text
 from rankrl.lookup import lookup
-from rankrl.types import Answer, Candidate, CandidateList, Messages, Query, Ranking, Reading
+from rankrl.types import Answer, Candidate, CandidateList, Query, Ranking, Reading, Request
 
 CARD = "rankrl.json"
 """The file beside a trained model that says with which reranker and options it was trained."""
@@ -61,7 +59,7 @@ class Call:
 
 
 class LoadedReranker:
-    """A reranker and the engine that answers its prompts.
+    """A reranker and the engine that answers its requests.
 
     readings: status ('ok', 'repaired', 'failed') -> answers read so far.
     """
@@ -96,78 +94,24 @@ class LoadedReranker:
         *,
         max_live: int = 512,
         on_round: Callable[[int, int], None] | None = None,
-        on_batch: Callable[[int, int], None] | None = None,
         on_call: Callable[[Call], None] | None = None,
     ) -> list[Ranking]:
         """One Ranking per list; up to `max_live` lists are reranked together.
 
-        on_round(lists finished, prompts in the round) is called after each round of prompts, on_batch(done, prompts in
-        the round) after each batch of an engine that reports them, on_call for every prompt that a list has asked.
+        on_round(lists finished, prompts in the round) is called after each round of prompts, on_call for every prompt that a
+        list has asked, as soon as the list goes on.
         """
-        watch = _Watch(self.reranker, self.readings, remember=on_call is not None)
-        engine: Engine = self._ledger if on_call is None else _Telling(self._ledger, watch, on_call)
-        with _reporting(self.engine, on_batch):
-            orders = (watch.reranker.order(listing) for listing in listings)
-            return drive(orders, engine, max_live=max_live, on_round=on_round)
 
+        def heard(request: Request, answer: Answer) -> None:
+            if request.shown is None:
+                return
+            reading = reading_of(self.reranker, answer, len(request.shown))
+            self.readings[reading.report.status] += 1
+            if on_call is not None:
+                on_call(Call(request.shown, answer, reading))
 
-class _Watch:
-    """What passed through a reranker: the lists shown per prompt (when asked to remember), the status of each reading."""
-
-    def __init__(self, inner: Reranker, readings: Counter[str], *, remember: bool) -> None:
-        self.inner = inner
-        self.shown: dict[PromptKey, list[CandidateList]] | None = {} if remember else None
-        self.reranker = self._watched(readings)
-
-    def _watched(self, readings: Counter[str]) -> Reranker:
-        """A copy of `inner` whose prompt and parse also tell us; of a subclass of its own, so that its `order` cannot tell."""
-        kind, shown = type(self.inner), self.shown
-
-        def prompt(reranker: Any, listing: CandidateList) -> Messages:
-            messages: Messages = kind.prompt(reranker, listing)
-            if shown is not None:
-                shown.setdefault(prompt_key(messages), []).append(listing)
-            return messages
-
-        def parse(reranker: Any, text: str, n: int) -> Reading:
-            reading: Reading = kind.parse(reranker, text, n)
-            readings[reading.report.status] += 1
-            return reading
-
-        body = {"__slots__": (), "__module__": kind.__module__, "prompt": prompt, "parse": parse}
-        watched = copy.copy(self.inner)
-        object.__setattr__(
-            watched, "__class__", type(kind.__name__, (kind,), body)
-        )  # frozen dataclasses refuse setattr
-        return watched
-
-
-class _Telling:
-    """An engine that tells each call once it is answered; it forgets the lists of a prompt with its answer."""
-
-    def __init__(self, engine: Engine, watch: _Watch, on_call: Callable[[Call], None]) -> None:
-        self.engine, self.watch, self.on_call = engine, watch, on_call
-
-    def generate(self, requests: Sequence[Messages]) -> list[Answer]:
-        answers = self.engine.generate(requests)
-        shown = self.watch.shown or {}
-        for messages, answer in zip(requests, answers, strict=True):
-            for listing in shown.pop(prompt_key(messages), []):
-                self.on_call(Call(listing, answer, self.watch.inner.parse(answer.text, len(listing))))
-        return answers
-
-
-@contextmanager
-def _reporting(engine: Any, on_batch: Callable[[int, int], None] | None) -> Iterator[None]:
-    """Lends `on_batch` to an engine that has such a callback."""
-    if on_batch is None or not hasattr(engine, "on_batch"):
-        yield
-        return
-    before, engine.on_batch = engine.on_batch, on_batch
-    try:
-        yield
-    finally:
-        engine.on_batch = before
+        orders = (self.reranker.order(listing) for listing in listings)
+        return drive(orders, self._ledger, max_live=max_live, on_round=on_round, on_call=heard)
 
 
 def _listing(query: str | Query, candidates: Sequence[str | Candidate]) -> CandidateList:
@@ -188,16 +132,17 @@ def load_reranker(
     name: str,
     model: str | Path | None = None,
     *,
-    engine: str | Engine = "transformers",
+    engine: str | Engine | None = None,
     card: bool = True,
     **options: Any,
 ) -> LoadedReranker:
     """A reranker ready to use.
 
-    name: one of `rankrl list rerankers`, or `package.module:Class`. model: a folder or hub name, for the engine. engine: a
-    name, or an object with `generate`. options: fields of the reranker (`num_child`, `k`, …) and options of the engine
-    (`max_new_tokens`, `batch_size`, …); one that both have, such as `seed`, goes to both. A folder that training has
-    written brings its options along; those given here win. `card=False` ignores them and skips their checks.
+    name: one of `rankrl list rerankers`, or `package.module:Class`. model: a folder or hub name, for the engine.
+    engine: a name, or an object with `generate`; None is the one that the reranker names, "transformers" for most.
+    options: fields of the reranker (`num_child`, `k`, …) and options of the engine (`max_new_tokens`, `batch_size`,
+    …); one that both have, such as `seed`, goes to both. A folder that training has written brings its options along;
+    those given here win. `card=False` ignores them and skips their checks.
 
     Raises:
         ConfigError: an unknown name or option; the model was trained with another reranker, or with other prompts than
@@ -205,9 +150,10 @@ def load_reranker(
         DataError: no model there.
     """
     part = _part(name)
+    engine = getattr(part, "engine", "transformers") if engine is None else engine
     make = lookup(_engine_spec(engine), "engines") if isinstance(engine, str) else None
     fields_known = _parameters(part) - {"clip"}
-    engine_known = _parameters(make) - {"model", "on_batch"} if make is not None else set()
+    engine_known = _parameters(make) - {"model"} if make is not None else set()
     for option in options:
         if option not in fields_known | engine_known:
             raise unknown_name(f"option of {name}", option, fields_known | engine_known)
@@ -215,6 +161,7 @@ def load_reranker(
     reranker = build_reranker(name, own, model=model if card else None)
     if card and model is not None and (found := read_reranker_card(model)) is not None:
         options = {**found.engine_options, **options}
+    options = {**getattr(part, "decoding", {}), **options}
     if make is None:
         answering: Any = engine
     elif model is None:

@@ -12,11 +12,11 @@ import pickle
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from rankrl.contracts import Reranker, Retriever, is_over_group, is_shaper
-from rankrl.engines.drive import drive
+from rankrl.contracts import OnAnswer, Reranker, Retriever, is_over_group, is_shaper, request_of
+from rankrl.engines.drive import drive, told
 from rankrl.errors import ConfigError
-from rankrl.parsing import parse_permutation
-from rankrl.types import Answer, Candidate, CandidateList, Judgments, Messages, Query, Rollout, RolloutGroup
+from rankrl.parsing.permutation import parse_permutation
+from rankrl.types import Answer, Candidate, CandidateList, Judgments, Query, Request, Rollout, RolloutGroup
 
 NASTY = (
     "",
@@ -36,14 +36,19 @@ UNREADABLE = "zzz"
 
 
 class _Saying:
-    """An engine that says the given texts in turn, whatever it is asked."""
+    """An engine that says the given texts in turn, whatever it is asked, and can score no choice."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self.texts, self.said = texts, 0
 
-    def generate(self, requests: Sequence[Messages]) -> list[Answer]:
+    def generate(self, requests: Sequence[Request], on_answer: OnAnswer | None = None) -> list[Answer]:
         start, self.said = self.said, self.said + len(requests)
-        return [Answer(self.texts[i % len(self.texts)]) for i in range(start, self.said)]
+        texts = [self.texts[i % len(self.texts)] for i in range(start, self.said)]
+        answers = [
+            Answer("", scores=(None,) * len(request.choices)) if request.choices else Answer(text)
+            for request, text in zip(requests, texts, strict=True)
+        ]
+        return told(answers, on_answer)
 
 
 def _listing(n: int) -> CandidateList:
@@ -52,21 +57,25 @@ def _listing(n: int) -> CandidateList:
     return CandidateList(query, tuple(Candidate(f"docid-must-not-show-{i}", f"passage-text-{i}") for i in range(n)))
 
 
-def check_reranker(reranker: Reranker, *, shown: int = 4, label: str | None = "[{}]") -> None:
+def check_reranker(reranker: Reranker, *, shown: int | None = None) -> None:
     """A reranker's prompts are chat messages without ids, its parser is total, and its order is a permutation.
 
-    shown: how many candidates one prompt takes. label: how the i-th of them (from 1) is labelled, None for protocols
-    without labels. When no answer can be read, the first-stage order must come out.
+    shown: how many candidates the prompt takes; by default what `reranker.shown` says, at most four. When no answer can be
+    read, the first-stage order must come out.
     """
+    shown = min(4, getattr(reranker, "shown", 4)) if shown is None else shown
     listing = _listing(shown)
     messages = reranker.prompt(listing)
     assert messages, "prompt() gave no message"
     for message in messages:
         assert set(message) >= {"role", "content"}, f"not a chat message: {message!r}"
         assert all(isinstance(value, str) for value in message.values()), f"not all strings: {message!r}"
-    assert messages[-1]["role"] == "user", f"the last message is the {messages[-1]['role']}'s, not the user's"
+    assert messages[-1]["role"] != "system", "the last message is the system's: nothing is asked"
     assert reranker.prompt(listing) == messages, "the same list gave two prompts"
-    _check_shown("\n".join(message["content"] for message in messages), listing, label)
+    asked = request_of(reranker, listing)
+    assert asked.prompt == messages, "request() asks with another prompt than prompt()"
+    assert asked.shown is listing, "the request does not say what it shows"
+    _check_shown("\n".join(message["content"] for message in messages), listing)
     _check_parse(reranker, shown)
     for n in (0, 1, 2, 37):
         listing = _listing(n)
@@ -79,12 +88,11 @@ def check_reranker(reranker: Reranker, *, shown: int = 4, label: str | None = "[
         )
 
 
-def _check_shown(text: str, listing: CandidateList, label: str | None) -> None:
+def _check_shown(text: str, listing: CandidateList) -> None:
     assert listing.query.text in text, "the query does not show in the prompt"
     assert "must-not-show" not in text, "an id shows in the prompt"
     for i, candidate in enumerate(listing.candidates, start=1):
         assert candidate.text in text, f"candidate {i} of {len(listing)} does not show in the prompt"
-        assert label is None or label.format(i) in text, f"the label {label.format(i)} does not show in the prompt"
 
 
 def _check_parse(reranker: Reranker, shown: int) -> None:

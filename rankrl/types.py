@@ -5,6 +5,8 @@ Ids are `str` everywhere; files convert once, where they are read (`rankrl.runs`
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -23,7 +25,15 @@ Message = dict[str, str]
 """One chat message: {"role": ..., "content": ...}."""
 
 Messages = list[Message]
-"""One prompt, as chat messages."""
+"""One prompt, as chat messages.
+
+A last message of the assistant's is the beginning of the answer: the model goes on from there. A first message of the role
+`PLAIN` is the text itself, without a chat template (an assistant's message may follow). `PAIR` messages, query then
+document, are for models that score the two together.
+"""
+
+PLAIN, PAIR = "plain", "pair"
+"""Roles of messages that are no chat: the prompt as it stands, and one half of a (query, document) pair."""
 
 
 def repeated(values: Iterable[object]) -> list[object]:
@@ -92,15 +102,21 @@ class CandidateList:
 class Ranking:
     """An order over a CandidateList: its positions (0-based), best first; always a permutation.
 
+    scores: the protocol's own score of each *position* of the list, higher is better; None for protocols that only order,
+    and None for a candidate that got no score. They need not be distinct; the order is.
+
     Raises:
-        ValueError: `order` is not a permutation of 0..n-1.
+        ValueError: `order` is not a permutation of 0..n-1, or the scores are not one per position.
     """
 
     order: tuple[int, ...]
+    scores: tuple[float | None, ...] | None = None
 
     def __post_init__(self) -> None:
         if sorted(self.order) != list(range(len(self.order))):
             raise ValueError(f"order is not a permutation of 0..{len(self.order) - 1}: {self.order}")
+        if self.scores is not None and len(self.scores) != len(self.order):
+            raise ValueError(f"{len(self.scores)} scores for {len(self.order)} positions")
 
     def docids(self, listing: CandidateList) -> list[str]:
         """The docids of `listing`, best first."""
@@ -137,22 +153,72 @@ class ParseReport:
 class Reading:
     """What a parser made of one answer: an order of the presented candidates, scores when the protocol has them, a report.
 
-    scores: one per *position presented*, higher is better; None for protocols that only order.
-    reasoning: the text between the thinking tags, "" when there is none.
+    scores: one per *position presented*, higher is better, None for one that the answer does not score; None for
+    protocols that only order. reasoning: the text between the thinking tags, "" when there is none.
     """
 
     ranking: Ranking
     report: ParseReport = ParseReport()
-    scores: tuple[float, ...] | None = None
+    scores: tuple[float | None, ...] | None = None
     reasoning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What an engine returns for one prompt.
+class Request:
+    """What an ordering asks of an engine.
 
-    finish_reason: "stop" (the model ended), "length" (cut at the token limit) or an engine's own word.
+    prompt: see `Messages`. choices: () = answer in free text; else the answer is a score of each of these texts as what
+    comes next, namely the summed log-probability (nats) of its tokens, the choice being tokenized by itself. stop: texts
+    after which a free answer ends; they are part of its text. logprobs: a free answer comes with its tokens' log-probabilities.
+    sample: tells answers apart that are drawn from one prompt; equal requests have one answer.
+    shown: the candidates that the prompt shows, in the order shown; for logs and replays, engines do not read it.
+    key: SHA-256 of everything but `shown`.
+    """
+
+    prompt: Messages
+    choices: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()
+    logprobs: bool = False
+    sample: int = 0
+    shown: CandidateList | None = field(default=None, compare=False, repr=False)
+    key: str = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.prompt:
+            raise ValueError("a request needs a prompt of one message or more")
+        asked = [self.prompt, self.choices, self.stop, self.logprobs, self.sample]
+        spelled = json.dumps(asked, ensure_ascii=False, sort_keys=True).encode("utf-8", "surrogatepass")
+        object.__setattr__(self, "key", hashlib.sha256(spelled).hexdigest())
+
+    @property
+    def begun(self) -> str:
+        """The beginning of the answer that the prompt gives, "" when it gives none."""
+        last = self.prompt[-1]
+        return last["content"] if last["role"] == "assistant" else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One generated token: its text and log-probability (nats).
+
+    alternatives: the likeliest tokens of the same place with their log-probabilities, best first, up to an engine's limit (20);
+    given for the last token of an answer only.
+    """
+
+    text: str
+    logprob: float
+    alternatives: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an engine returns for one request.
+
+    text: what the model said, without the beginning that the prompt gave it; "" where choices were scored.
+    finish_reason: "stop" (the model ended, or came to a stop text), "length" (cut at the token limit) or an engine's own word.
     cached: True when the answer came from a journal and cost nothing.
+    scores: one per choice of the request (None: the engine could not tell); () for free text. A model that scores pairs gives
+    its logit. tokens: of a free answer whose request asked for log-probabilities, without the end-of-sequence token.
     """
 
     text: str
@@ -160,6 +226,8 @@ class Answer:
     completion_tokens: int = 0
     finish_reason: str = "stop"
     cached: bool = False
+    scores: tuple[float | None, ...] = ()
+    tokens: tuple[Token, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

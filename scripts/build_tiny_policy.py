@@ -27,7 +27,8 @@ from typing import Any
 from tiny_policy import LABELS, Shape, structured_policy, train_tokenizer, words
 
 from rankrl.errors import RankRLError
-from rankrl.rerankers.rank_r1 import TEMPLATES, RankR1
+from rankrl.rerankers._templates import wording
+from rankrl.rerankers.rank_r1 import RankR1
 from rankrl.types import CandidateList, Query
 from retrieval.bm25 import BM25
 from retrieval.collections import Collection, Document, load_collection
@@ -131,7 +132,7 @@ def build(out: Path, args: argparse.Namespace) -> dict[str, Any]:
     topics, _ = split_by_document(collection.qrels("train"), args.held_out, seed=args.seed)
     texts = [document.full_text for document in collection.corpus.values()]
     claims = [query.text for query in collection.queries("train") if query.qid in set(topics)]
-    thought = TEMPLATES[RERANKER.template].thought
+    thought = wording("rank_r1", RERANKER.template).extras["thought"]
     tokenizer = train_tokenizer([*texts, *claims], thought)
     docs = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
     model = structured_policy(tokenizer, docs, thought, Shape(), seed=args.seed)

@@ -6,7 +6,7 @@ import pytest
 
 from rankrl.engines.drive import drive
 from rankrl.engines.ledger import Cost, Ledger
-from rankrl.types import Answer, Ranking
+from rankrl.types import Answer, Ranking, Request
 
 
 class Echo:
@@ -15,15 +15,19 @@ class Echo:
     def __init__(self):
         self.batches = []
 
-    def generate(self, requests):
-        self.batches.append([messages[0]["content"] for messages in requests])
-        return [Answer(messages[0]["content"], 2, 3) for messages in requests]
+    def generate(self, requests, on_answer=None):
+        self.batches.append([r.prompt[0]["content"] for r in requests])
+        return [Answer(r.prompt[0]["content"], 2, 3) for r in requests]
+
+
+def ask(text):
+    return Request([{"role": "user", "content": text}])
 
 
 def asking(*batches, size=1, heard=None):
     """An ordering that asks the given batches one after another and notes the answers."""
     for batch in batches:
-        answers = yield [[{"role": "user", "content": text}] for text in batch]
+        answers = yield [ask(text) for text in batch]
         if heard is not None:
             heard.append([answer.text for answer in answers])
     return Ranking(tuple(range(size)))
@@ -73,12 +77,12 @@ def test_what_an_ordering_raises_is_passed_on_and_the_others_are_closed():
 
     def tidy():
         try:
-            yield [[{"role": "user", "content": "x"}]]
+            yield [ask("x")]
         finally:
             closed.append(True)
 
     def broken():
-        yield [[{"role": "user", "content": "y"}]]
+        yield [ask("y")]
         raise RuntimeError("toy")
 
     with pytest.raises(RuntimeError, match="toy"):
@@ -88,22 +92,22 @@ def test_what_an_ordering_raises_is_passed_on_and_the_others_are_closed():
 
 def test_an_engine_that_loses_answers_is_caught():
     class Lossy(Echo):
-        def generate(self, requests):
+        def generate(self, requests, on_answer=None):
             return super().generate(requests)[1:]
 
-    with pytest.raises(ValueError, match="Lossy gave 1 answers to 2 prompts"):
+    with pytest.raises(ValueError, match="Lossy gave 1 answers to 2 requests"):
         drive([asking("ab")], Lossy())
 
 
 def test_the_ledger_counts_what_passes_through():
     class Mixed:
-        def generate(self, requests):
+        def generate(self, requests, on_answer=None):
             return [Answer("a", 10, 4), Answer("b", 20, 8, "length"), Answer("c", 30, 1, cached=True)]
 
     ticks = iter([0.0, 1.5, 2.0, 2.25])
     ledger = Ledger(Mixed(), clock=lambda: next(ticks))
-    assert [answer.text for answer in ledger.generate([[]] * 3)] == ["a", "b", "c"]
-    ledger.generate([[]] * 3)
+    assert [answer.text for answer in ledger.generate([ask("x")] * 3)] == ["a", "b", "c"]
+    ledger.generate([ask("x")] * 3)
     assert ledger.cost == Cost(6, 2, prompt_tokens=60, completion_tokens=24, truncated=2, cached=2, seconds=1.75)
 
 
@@ -112,13 +116,13 @@ def test_orderings_in_flight_are_closed_when_the_engine_fails():
 
     def noting(name):
         try:
-            yield [[{"role": "user", "content": name}]]
+            yield [ask(name)]
         finally:
             closed.append(name)
         return Ranking((0,))
 
     class Broken:
-        def generate(self, requests):
+        def generate(self, requests, on_answer=None):
             raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):

@@ -15,9 +15,10 @@ pytestmark = [
 
 def test_greedy_answers_on_the_gpu_are_those_of_the_cpu(tiny_model_builder, tmp_path):
     from rankrl.engines.transformers import TransformersEngine
+    from rankrl.types import Request
 
     folder = tiny_model_builder(tmp_path, initializer_range=0.3)
-    requests = [[{"role": "user", "content": f"passage {i} " * (i + 1)}] for i in range(9)]
+    requests = [Request([{"role": "user", "content": f"passage {i} " * (i + 1)}]) for i in range(9)]
     answers = [
         TransformersEngine(folder, max_new_tokens=16, device=device, dtype="float32").generate(requests)
         for device in ("cpu", "cuda")

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rankrl.parsing import parse_permutation, parse_winner
+from rankrl.parsing.permutation import parse_permutation
+from rankrl.parsing.winner import parse_winner
 from rankrl.types import ParseReport
 
 OK, MALFORMED = ParseReport(), ParseReport(malformed=True)

@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 
 from rankrl.engines.drive import drive
 from rankrl.errors import ConfigError
-from rankrl.rerankers.rank_r1 import TEMPLATES, RankR1, clip_words, defused
+from rankrl.rerankers._templates import variants
+from rankrl.rerankers._text import clip_words, defused
+from rankrl.rerankers.rank_r1 import RankR1
 from rankrl.types import Answer, Candidate, CandidateList, Query
 
 LISTING = CandidateList(
     Query("q1", "who wrote faust?"),
     (Candidate("d7", "Goethe wrote it.", "Faust"), Candidate("d3", "A river\nin two lines."), Candidate("d9", "")),
 )
+TEMPLATES = variants("rank_r1")
 LABELS = ["[1]", "[ 2 ]", "[[4]]", "[", "]", "1", "a", "{query}"]
 TAGS = ["<think>", "</ANSWER>", "<answer>[2]</answer>", "<｜User｜>", "[/INST]", "<s>", "<<SYS>>", "<end_of_turn>", "<"]
 HOSTILE = st.lists(st.sampled_from([*LABELS, *TAGS, "<|im_start|>", "[\n3]", "\n", " ", "\u2028"])).map("".join)
@@ -93,9 +96,9 @@ def test_an_oracle_that_reads_the_prompt_finds_the_best_ten_of_a_hundred():
     class Oracle:
         calls = 0
 
-        def generate(self, requests):
+        def generate(self, requests, on_answer=None):
             self.calls += len(requests)
-            labels = [re.findall(r"\[(\d+)\] grade (\d+)", m[-1]["content"]) for m in requests]
+            labels = [re.findall(r"\[(\d+)\] grade (\d+)", r.prompt[-1]["content"]) for r in requests]
             return [Answer(RankR1().answer(int(max(found, key=lambda f: int(f[1]))[0]))) for found in labels]
 
     (ranking,) = drive([RankR1().order(listing)], oracle := Oracle())
@@ -113,7 +116,6 @@ def test_an_oracle_that_reads_the_prompt_finds_the_best_ten_of_a_hundred():
         {"votes": "3"},
         {"seed": 1.5},
         {"shuffle": 1},
-        {"template": "short"},
         {"label_style": "(i)"},
         {"compat": "paper"},
         {"passage_tokens": 0},
@@ -122,3 +124,8 @@ def test_an_oracle_that_reads_the_prompt_finds_the_best_ten_of_a_hundred():
 def test_a_field_out_of_range_is_refused_by_name(wrong):
     with pytest.raises(ConfigError, match=f"rank_r1: {next(iter(wrong))} must be"):
         RankR1(**wrong)
+
+
+def test_an_unknown_template_is_refused_with_those_there_are():
+    with pytest.raises(ConfigError, match="no template of rank_r1 'short'; there are: brief, reasoning"):
+        RankR1(template="short")

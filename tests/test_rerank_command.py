@@ -24,8 +24,8 @@ class CountingEngine:
     def __init__(self, model, *, max_new_tokens=1):
         self.max_new_tokens = max_new_tokens
 
-    def generate(self, requests):
-        return [self.answer(messages[-1]["content"]) for messages in requests]
+    def generate(self, requests, on_answer=None):
+        return [self.answer(request.prompt[-1]["content"]) for request in requests]
 
     def answer(self, prompt):
         passages = re.findall(r"^\\[(\\d+)\\] (.*)$", prompt, re.MULTILINE)
@@ -167,7 +167,7 @@ def test_a_stale_description_of_the_first_stage_is_said_and_left_out(folder, cap
         (["--option", "k=1", "--option", "k=2"], "option 'k' is given twice"),
         (["--option", "name=x"], "--option name is no field"),
         (["--option", "card=false"], "--option card is no field"),
-        (["--option", "on_batch=1"], "no option of rank_r1 'on_batch'"),
+        (["--option", "on_answer=1"], "no option of rank_r1 'on_answer'"),
         (["--option", "k=many"], "k must be a whole number of 1 or more, got 'many'"),
         (["--option", "num_chld=3"], "no option of rank_r1 'num_chld', did you mean 'num_child'"),
         (["--temperature", "0.5"], "no option of rank_r1 'temperature'"),
@@ -198,7 +198,7 @@ def test_a_run_over_another_split_is_noticed(folder, capsys):
 
 def test_a_failing_engine_leaves_no_half_written_file(folder):
     (folder / "failing_engine.py").write_text(
-        "class FailingEngine:\n    def __init__(self, model): ...\n    def generate(self, requests): 1 / 0\n"
+        "class FailingEngine:\n    def __init__(self, model): ...\n    def generate(self, requests, on_answer=None): 1 / 0\n"
     )
     with pytest.raises(ZeroDivisionError):
         rerank("--explain", "calls.jsonl", engine="failing_engine:FailingEngine")

@@ -7,7 +7,8 @@ import pytest
 from rankrl.contracts import is_over_group, is_shaper
 from rankrl.errors import ConfigError
 from rankrl.lookup import lookup, names
-from rankrl.parsing import parse_permutation, parse_winner
+from rankrl.parsing.permutation import parse_permutation
+from rankrl.parsing.winner import parse_winner
 from rankrl.testing import check_reward
 from rankrl.types import Candidate, CandidateList, Query, Rollout, RolloutGroup
 

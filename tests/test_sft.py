@@ -7,7 +7,7 @@ from rankrl.engines.transformers import TransformersEngine
 from rankrl.errors import DataError
 from rankrl.rerankers.rank_r1 import RankR1
 from rankrl.training.sft import collator, completion_loss, warm_up, warm_up_rows
-from rankrl.types import Candidate, CandidateList, Query
+from rankrl.types import Candidate, CandidateList, Query, Request
 
 RERANKER = RankR1(template="brief", num_child=3)
 LISTING = CandidateList(Query("q", "what is it"), tuple(Candidate(f"d{j}", f"passage {j}") for j in range(3)))
@@ -68,13 +68,13 @@ def test_a_random_model_answers_in_the_format_after_a_short_warm_up(tiny_model_b
     folder = tiny_model_builder(tmp_path / "m", seed=4)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     rows = warm_up_rows([(LISTING, i % 3) for i in range(60 * 8)], RERANKER, tokenizer)
-    before = TransformersEngine(folder, max_new_tokens=40).generate([RERANKER.prompt(LISTING)])[0]
+    before = TransformersEngine(folder, max_new_tokens=40).generate([Request(RERANKER.prompt(LISTING))])[0]
     log = warm_up(
         model, tokenizer, rows, output_dir=tmp_path / "o", batch_size=8, learning_rate=3e-3, disable_tqdm=True
     )
     model.save_pretrained(tmp_path / "w")
     tokenizer.save_pretrained(tmp_path / "w")
-    after = TransformersEngine(tmp_path / "w", max_new_tokens=40).generate([RERANKER.prompt(LISTING)])[0]
+    after = TransformersEngine(tmp_path / "w", max_new_tokens=40).generate([Request(RERANKER.prompt(LISTING))])[0]
     assert not RERANKER.parse(before.text, 3).report.clean and RERANKER.parse(after.text, 3).report.clean
     losses = [entry["loss"] for entry in log if "loss" in entry]
     assert losses[-1] < losses[0] / 4 and after.finish_reason == "stop"

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankrl.errors import ConfigError
-from rankrl.strategies import heap, one_shot
+from rankrl.strategies.heap import heap
+from rankrl.strategies.one_shot import one_shot
 from rankrl.types import Answer, Candidate, CandidateList, ParseReport, Query, Ranking, Reading
 
 
@@ -44,7 +45,7 @@ def played(steps, answer=best):
             batch = steps.send(replies)
             rounds += 1
             prompts += batch
-            replies = [Answer(answer(messages)) for messages in batch]
+            replies = [Answer(answer(request.prompt)) for request in batch]
     except StopIteration as stop:
         return list(stop.value.order), len(prompts), rounds
 

@@ -8,6 +8,7 @@ import random
 import shutil
 import time
 import warnings
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -15,10 +16,13 @@ from hypothesis import strategies as st
 
 from rankrl.engines.transformers import TokenClip, TransformersEngine, _gumbel_sampler
 from rankrl.errors import ConfigError, DataError
+from rankrl.types import Request
 
 CLAIM = "the trial shows that a vaccine teaches immune cells to recognise the virus before an infection"
 WORDS = CLAIM.split()
-REQUESTS = [[{"role": "user", "content": " ".join(WORDS[i % 5 :] * (1 + (7 * i) % 9)) + f" {i}"}] for i in range(11)]
+REQUESTS = [
+    Request([{"role": "user", "content": " ".join(WORDS[i % 5 :] * (1 + (7 * i) % 9)) + f" {i}"}]) for i in range(11)
+]
 
 
 def engine_of(folder, **options):
@@ -61,7 +65,7 @@ def test_greedy_answers_are_those_of_a_plain_argmax_loop(engine):
     import torch
 
     for request, answer in zip(REQUESTS[:3], engine.generate(REQUESTS[:3]), strict=True):
-        text = engine.tokenizer.apply_chat_template(request, tokenize=False, add_generation_prompt=True)
+        text = engine.tokenizer.apply_chat_template(request.prompt, tokenize=False, add_generation_prompt=True)
         token_ids = engine.tokenizer(text, return_tensors="pt").input_ids
         prompt_tokens = token_ids.shape[1]
         for _ in range(24):
@@ -106,19 +110,20 @@ def test_samples_follow_the_softmax_at_the_temperature():
     assert chi_square < 16.27  # the 99.9 % quantile for 3 degrees of freedom
 
 
-def test_equal_prompts_are_sampled_independently_and_the_seed_decides(tiny_model_dir):
+def test_samples_of_a_prompt_are_independent_and_the_seed_decides(tiny_model_dir):
     engine = engine_of(tiny_model_dir, temperature=1.0, seed=1)
-    first = [answer.text for answer in engine.generate(REQUESTS[:1] * 4)]
+    four = [replace(REQUESTS[0], sample=sample) for sample in range(4)]
+    first = [answer.text for answer in engine.generate(four)]
     assert len(set(first)) == 4
-    assert [answer.text for answer in engine.generate(REQUESTS[:1] * 4)] == first
+    assert [answer.text for answer in engine.generate(four[::-1])] == first[::-1]
     engine.seed = 2
-    assert not set(first) & {answer.text for answer in engine.generate(REQUESTS[:1] * 4)}
+    assert not set(first) & {answer.text for answer in engine.generate(four)}
 
 
-def test_progress_counts_up_to_the_number_of_prompts(tiny_model_dir):
-    seen = []
-    engine_of(tiny_model_dir, batch_size=4, on_batch=lambda *done: seen.append(done)).generate(REQUESTS)
-    assert seen == [(4, 11), (8, 11), (11, 11)]
+def test_each_answer_is_told_with_the_number_of_its_request(tiny_model_dir):
+    seen = {}
+    answers = engine_of(tiny_model_dir, batch_size=4).generate(REQUESTS, on_answer=seen.__setitem__)
+    assert [seen[i] for i in range(11)] == answers
 
 
 def test_no_requests_no_answers(engine):
@@ -257,7 +262,7 @@ def test_a_batch_holds_at_most_the_tokens_and_prompts_allowed(engine, monkeypatc
 
 
 def test_a_prompt_that_just_fits_is_answered_and_one_token_more_is_refused(engine, monkeypatch):
-    request = [{"role": "user", "content": "heart lung virus"}]
+    request = Request([{"role": "user", "content": "heart lung virus"}])
     length = engine.generate([request])[0].prompt_tokens
     monkeypatch.setattr(engine, "context", length + engine.max_new_tokens)
     assert engine.generate([request])[0].prompt_tokens == length
@@ -273,6 +278,6 @@ def test_what_the_chat_template_is_told_reaches_the_prompt(tiny_model_dir):
     plain = TransformersEngine(tiny_model_dir, max_new_tokens=4)
     for engine in (longer, plain):
         engine.tokenizer.chat_template += "{% if add_generation_prompt_twice %}more words{% endif %}"
-    request = [{"role": "user", "content": "heart"}]
+    request = Request([{"role": "user", "content": "heart"}])
     assert longer.generate([request])[0].prompt_tokens > plain.generate([request])[0].prompt_tokens
     assert longer.fingerprint != plain.fingerprint

@@ -51,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--explain", metavar="FILE", help="also write every call as a line of JSON")
     engine = parser.add_argument_group("engine (defaults: the model's card, else the engine's own)")
-    engine.add_argument("--engine", default="transformers", help="what answers the prompts (default: %(default)s)")
+    engine.add_argument(
+        "--engine", help="what answers the prompts (default: the reranker's own, transformers for most)"
+    )
     engine.add_argument("--batch-size", type=int, metavar="N", help="prompts at once, at most")
     engine.add_argument("--max-new-tokens", type=int, metavar="N", help="where an answer is cut")
     engine.add_argument("--temperature", type=float, metavar="T", help="0 takes the likeliest token (the default)")
@@ -87,8 +89,8 @@ def run(args: argparse.Namespace) -> int:
     options |= engine_options
     loaded = load_reranker(args.reranker, args.model, engine=args.engine, card=not args.ignore_card, **options)
     started_s = time.monotonic()
-    with _explaining(args.explain) as on_call, _progress(len(listings)) as (on_round, on_batch):
-        rankings = loaded.rerank_lists(listings, on_round=on_round, on_batch=on_batch, on_call=on_call)
+    with _explaining(args.explain) as on_call, _progress(len(listings)) as on_round:
+        rankings = loaded.rerank_lists(listings, on_round=on_round, on_call=on_call)
     took_s = time.monotonic() - started_s
 
     orders = [ranking.docids(listing) for ranking, listing in zip(rankings, listings, strict=True)]
@@ -165,14 +167,11 @@ def _write_call(file: IO[str], call: Call) -> None:
     file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-_Report = Callable[[int, int], None]
-
-
 @contextmanager
-def _progress(topics: int) -> Iterator[tuple[_Report | None, _Report | None]]:
-    """(on_round, on_batch) that draw on a terminal; (None, None) where nobody is watching."""
+def _progress(topics: int) -> Iterator[Callable[[int, int], None] | None]:
+    """An on_round that draws on a terminal; None where nobody is watching."""
     if not sys.stderr.isatty():
-        yield None, None
+        yield None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -180,19 +179,7 @@ def _progress(topics: int) -> Iterator[tuple[_Report | None, _Report | None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         finished = bars.add_task("topics", total=topics)
-        prompts = bars.add_task("prompts of round 1", total=None)
-        rounds = 1
-
-        def on_round(done: int, _: int) -> None:
-            nonlocal rounds
-            rounds += 1
-            bars.update(finished, completed=done)
-            bars.reset(prompts, description=f"prompts of round {rounds}", total=None)
-
-        def on_batch(done: int, total: int) -> None:
-            bars.update(prompts, completed=done, total=total)
-
-        yield on_round, on_batch
+        yield lambda done, _: bars.update(finished, completed=done)
 
 
 def _describe(
@@ -217,7 +204,7 @@ def _describe(
     reranker = {
         "name": args.reranker,
         "model": args.model,
-        "engine": args.engine,
+        "engine": args.engine or type(loaded.engine).__name__,
         "options": options,
         "settings": {**settings(loaded.reranker), **settings(loaded.engine)},
         "engine_fingerprint": getattr(loaded.engine, "fingerprint", None),

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from rankrl.contracts import Engine
-from rankrl.types import Answer, Messages
+from rankrl.contracts import Engine, OnAnswer
+from rankrl.types import Answer, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,10 @@ class Ledger:
         self.cost = Cost()
         self._clock = clock
 
-    def generate(self, requests: Sequence[Messages]) -> list[Answer]:
+    def generate(self, requests: Sequence[Request], on_answer: OnAnswer | None = None) -> list[Answer]:
         """The answers of the engine inside."""
         start = self._clock()
-        answers = self.engine.generate(requests)
+        answers = self.engine.generate(requests, on_answer)
         seconds = self._clock() - start
         paid = [answer for answer in answers if not answer.cached]
         self.cost = replace(

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rankrl.contracts import OnAnswer
 from rankrl.engines._loading import TokenClip, check_template, context_length, load_model, load_tokenizer
 from rankrl.errors import ConfigError, DataError
 from rankrl.pretrained import usable_device
-from rankrl.types import Answer, Messages
+from rankrl.types import Answer, Request
 
 __all__ = ["TokenClip", "TransformersEngine", "context_length", "load_model", "load_tokenizer"]
 
@@ -23,11 +23,10 @@ class TransformersEngine:
 
     model: a folder with config.json, a folder with adapter_config.json (PEFT), or a name on the Hugging Face hub.
     max_new_tokens: where an answer is cut (finish_reason "length"). temperature: 0 takes the likeliest token; above 0 each
-    prompt samples with noise of its own, seeded by (seed, prompt, how often the same prompt came before in the call).
+    prompt samples with noise of its own, seeded by (seed, request), its `sample` number included.
     chat_template_kwargs: what the chat template is told besides the messages, such as {"enable_thinking": False}.
     batch_size, batch_tokens: at most so many prompts, and so many prompt tokens with padding, at once. device: "auto" is
-    CUDA when there is one. dtype: "auto" is float32 on CPU and the checkpoint's own elsewhere. on_batch is called with
-    (prompts done, prompts in the call) after each batch.
+    CUDA when there is one. dtype: "auto" is float32 on CPU and the checkpoint's own elsewhere.
 
     Sampling settings that a checkpoint brings in its generation_config (temperature, top_k, penalties) are dropped; its
     end-of-sequence tokens are kept.
@@ -49,7 +48,6 @@ class TransformersEngine:
         chat_template_kwargs: dict[str, Any] | None = None,
         device: str = "auto",
         dtype: str = "auto",
-        on_batch: Callable[[int, int], None] | None = None,
     ) -> None:
         sizes = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "batch_tokens": batch_tokens}
         for name, value in sizes.items():
@@ -58,7 +56,7 @@ class TransformersEngine:
         if not isinstance(temperature, (int, float)) or not 0 <= temperature < float("inf"):
             raise ConfigError(f"temperature must be 0 or more, got {temperature!r}")
         self.max_new_tokens, self.temperature, self.seed = max_new_tokens, float(temperature), seed
-        self.batch_size, self.batch_tokens, self.on_batch = batch_size, batch_tokens, on_batch
+        self.batch_size, self.batch_tokens = batch_size, batch_tokens
         self.chat_template_kwargs = dict(chat_template_kwargs or {})
         self.name = str(Path(model).expanduser() if str(model).startswith("~") else model)
         self._use(*load_model(self.name, usable_device(device), dtype))
@@ -78,7 +76,7 @@ class TransformersEngine:
         """A greedy engine around a model that somebody else is using, such as a policy in training, left as it was found."""
         engine = cls.__new__(cls)
         engine.max_new_tokens, engine.temperature, engine.seed = max_new_tokens, 0.0, 0
-        engine.batch_size, engine.batch_tokens, engine.on_batch = batch_size, batch_tokens, None
+        engine.batch_size, engine.batch_tokens = batch_size, batch_tokens
         engine.chat_template_kwargs = dict(chat_template_kwargs or {})
         engine.name = str(getattr(model.config, "name_or_path", "")) or type(model).__name__
         parts = [model, model.get_base_model()] if hasattr(model, "get_base_model") else [model]
@@ -129,26 +127,24 @@ class TransformersEngine:
         digest.update(f"{spelling}{self.tokenizer.chat_template}{told}{sampling}".encode())
         return digest.hexdigest()
 
-    def generate(self, requests: Sequence[Messages]) -> list[Answer]:
+    def generate(self, requests: Sequence[Request], on_answer: OnAnswer | None = None) -> list[Answer]:
         """One answer per request, in their order. completion_tokens counts the end-of-sequence token."""
         texts = [
             self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True, **self.chat_template_kwargs
+                request.prompt, tokenize=False, add_generation_prompt=True, **self.chat_template_kwargs
             )
-            for messages in requests
+            for request in requests
         ]
         prompts = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
         self._check_lengths([len(prompt) for prompt in prompts])
-        seeds = _seeds(self.seed, texts) if self.temperature else [0] * len(texts)
+        seeds = [_seed(self.seed, request) if self.temperature else 0 for request in requests]
         answers: list[Answer | None] = [None] * len(prompts)
-        done = 0
         for batch in self._batches([len(prompt) for prompt in prompts]):
             generated = self._generate([prompts[i] for i in batch], [seeds[i] for i in batch])
             for i, token_ids in zip(batch, generated, strict=True):
-                answers[i] = self._answer(len(prompts[i]), token_ids)
-            done += len(batch)
-            if self.on_batch is not None:
-                self.on_batch(done, len(prompts))
+                answers[i] = answer = self._answer(len(prompts[i]), token_ids)
+                if on_answer is not None:
+                    on_answer(i, answer)
         return [answer for answer in answers if answer is not None]
 
     def _check_lengths(self, lengths: Sequence[int]) -> None:
@@ -218,15 +214,9 @@ def _gumbel_sampler(temperature: float, seeds: Sequence[int], device: Any) -> Ca
     return perturbed
 
 
-def _seeds(seed: int, texts: Sequence[str]) -> list[int]:
-    """One seed per prompt, from the prompt itself; equal prompts are told apart by their count."""
-    seen: Counter[str] = Counter()
-    seeds = []
-    for text in texts:
-        digest = hashlib.sha256(f"{seed}:{seen[text]}:{text}".encode()).digest()
-        seeds.append(int.from_bytes(digest[:7], "big"))
-        seen[text] += 1
-    return seeds
+def _seed(seed: int, request: Request) -> int:
+    """The seed of a request's own noise, from the request alone."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{request.key}".encode()).digest()[:7], "big")
 
 
 def _as_ids(ids: int | Sequence[int] | None) -> list[int]:

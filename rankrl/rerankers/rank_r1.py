@@ -9,63 +9,23 @@ arXiv:2503.06034. Deviations, beside those of `rankrl.strategies.heap`:
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rankrl.contracts import Steps
-from rankrl.errors import ConfigError
-from rankrl.parsing import parse_winner
-from rankrl.strategies import COMPAT, heap
+from rankrl.parsing.winner import parse_winner
+from rankrl.rerankers import _text
+from rankrl.rerankers._fields import check_fields
+from rankrl.rerankers._templates import wording
+from rankrl.strategies import COMPAT
+from rankrl.strategies.heap import heap
 from rankrl.types import CandidateList, Messages, Reading
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """The wording of a prompt: a system message ("" = none), a user message with {query} and {passages}, a default thought."""
-
-    system: str
-    user: str
-    thought: str = ""
-
-
-TEMPLATES = {
-    "reasoning": Template(
-        system=(
-            "You judge search results. Think before you choose: write your reasoning between <think> and </think>, "
-            "then write your choice, and nothing else, between <answer> and </answer>."
-        ),
-        user=(
-            'Query: "{query}"\n\nWhich of the passages below answers this query best?\n\n{passages}\n\n'
-            "Reason first, then give the label of the one most relevant passage. "
-            "If it were the third one, you would end with <answer>[3]</answer>."
-        ),
-        thought="I compare each passage with the query.",
-    ),
-    "brief": Template(system="", user="{passages}\nQuery: {query}", thought="match"),
-}
-"""Name -> wording. "brief" has no prose at all, for policies too small to read instructions; it has to be trained."""
 
 LABEL_STYLES = {"[i] text": "[{label}] {text}", "[i]: text": "[{label}]: {text}"}
 
 MAX_CHILDREN = 19
 """Twenty labels are what the published models were trained on: a parent and 19 children."""
-
-_LABEL = re.compile(r"\[\s*(\d+)\s*\]")
-_OPENING = re.compile(r"<(?=[/|｜!a-z_])", re.IGNORECASE)
-_TURN = re.compile(r"\[\s*(/?\s*(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS))\s*\]", re.IGNORECASE)
-
-
-def defused(text: str) -> str:
-    """`text` on one line, with nothing left that reads as a label `[3]`, a tag `<answer>` or a chat token `<|im_end|>`."""
-    flat = " ".join(text.split())
-    return _OPENING.sub("< ", _TURN.sub(r"(\1)", _LABEL.sub(r"(\1)", flat)))
-
-
-def clip_words(text: str, max_words: int) -> str:
-    """The first `max_words` words, the clip of a reranker that knows no tokenizer."""
-    return " ".join(text.split()[:max_words])
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +34,7 @@ class RankR1:
 
     num_child: children of a heap node, so a prompt shows up to num_child + 1 passages. votes: prompts per choice, each in
     another order. query_tokens, passage_tokens: where texts are cut, counted by `clip` (words unless an engine or a
-    trainer puts its tokenizer in). compat: see `rankrl.strategies.heap`.
+    trainer puts its tokenizer in). template: "reasoning", "brief", or a YAML file. compat: see `rankrl.strategies.heap`.
 
     Raises:
         ConfigError: a field is out of its range.
@@ -82,6 +42,9 @@ class RankR1:
 
     recipe: ClassVar[tuple[str, ...]] = ("success",)
     """The rewards of the paper: the exact label, nothing else."""
+
+    decoding: ClassVar[Mapping[str, Any]] = {"temperature": 0.0, "max_new_tokens": 2048}
+    """Options of the engine as the protocol wants them, where neither the model's card nor the user says otherwise."""
 
     num_child: int = MAX_CHILDREN
     k: int = 10
@@ -93,23 +56,19 @@ class RankR1:
     label_style: str = "[i] text"
     query_tokens: int = 128
     passage_tokens: int = 512
-    clip: Callable[[str, int], str] = clip_words
+    clip: Callable[[str, int], str] = _text.clip_words
 
     def __post_init__(self) -> None:
-        for name in ("num_child", "k", "votes", "query_tokens", "passage_tokens"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"rank_r1: {name} must be a whole number of 1 or more, got {value!r}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
-            raise ConfigError(f"rank_r1: seed must be a whole number, got {self.seed!r}")
-        if self.num_child > MAX_CHILDREN:
-            raise ConfigError(f"rank_r1: num_child must be at most {MAX_CHILDREN}, got {self.num_child}")
-        if not isinstance(self.shuffle, bool):
-            raise ConfigError(f"rank_r1: shuffle must be true or false, got {self.shuffle!r}")
-        known = {"compat": COMPAT, "template": tuple(TEMPLATES), "label_style": tuple(LABEL_STYLES)}
-        for name, accepted in known.items():
-            if (value := getattr(self, name)) not in accepted:
-                raise ConfigError(f"rank_r1: {name} must be one of {', '.join(map(repr, accepted))}, got {value!r}")
+        check_fields(
+            "rank_r1",
+            self,
+            positive=("num_child", "k", "votes", "query_tokens", "passage_tokens"),
+            whole=("seed",),
+            flags=("shuffle",),
+            most={"num_child": MAX_CHILDREN},
+            known={"compat": COMPAT, "label_style": tuple(LABEL_STYLES)},
+        )
+        wording("rank_r1", self.template)
 
     @property
     def shown(self) -> int:
@@ -118,15 +77,11 @@ class RankR1:
 
     def prompt(self, listing: CandidateList) -> Messages:
         """The question which of the listed passages, labelled [1]..[n] in list order, is the most relevant."""
-        style, template = LABEL_STYLES[self.label_style], TEMPLATES[self.template]
-        texts = (self.clip(defused(c.full_text), self.passage_tokens) for c in listing.candidates)
-        passages = "\n".join(style.format(label=i, text=text).rstrip() for i, text in enumerate(texts, start=1))
-        query = self.clip(defused(listing.query.text), self.query_tokens)
-        user = {"role": "user", "content": template.user.format(query=query, passages=passages)}
-        return [{"role": "system", "content": template.system}, user] if template.system else [user]
+        lines = _text.passages(listing, self.clip, self.passage_tokens, style=LABEL_STYLES[self.label_style])
+        return wording("rank_r1", self.template).messages(_text.query(listing, self.clip, self.query_tokens), lines)
 
     def parse(self, text: str, n: int) -> Reading:
-        """The chosen passage first, the others as presented; see `rankrl.parsing.parse_winner`."""
+        """The chosen passage first, the others as presented; see `rankrl.parsing.winner`."""
         return parse_winner(text, n)
 
     def order(self, listing: CandidateList) -> Steps:
@@ -144,5 +99,5 @@ class RankR1:
 
     def answer(self, label: int, thought: str | None = None) -> str:
         """The completion that chooses `label` (1-based) in exactly the layout asked for; a target for supervised warm-up."""
-        thought = TEMPLATES[self.template].thought if thought is None else thought
+        thought = wording("rank_r1", self.template).extras.get("thought", "") if thought is None else thought
         return f"<think>{thought}</think><answer>[{label}]</answer>"

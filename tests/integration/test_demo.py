@@ -39,6 +39,7 @@ def test_the_tiny_policy_starts_from_what_it_says_it_starts_from(tmp_path):
     import torch
     from tiny_policy import Shape, structured_policy, train_tokenizer
 
+    from rankrl.contracts import request_of
     from rankrl.engines.transformers import TransformersEngine
     from rankrl.rerankers.rank_r1 import RankR1
     from rankrl.types import Candidate, CandidateList, Query
@@ -60,7 +61,7 @@ def test_the_tiny_policy_starts_from_what_it_says_it_starts_from(tmp_path):
         place = i % 4
         shown = [documents[4 * i + (j - place) % 4] for j in range(4)]
         listing = CandidateList(Query("q", documents[4 * i].title), tuple(Candidate(d.docid, d.text) for d in shown))
-        prompts.append(reranker.prompt(listing))
+        prompts.append(request_of(reranker, listing))
         places.append(place)
     readings = [reranker.parse(answer.text, 4) for answer in engine.generate(prompts)]
     right = sum(r.report.clean and r.ranking.order[0] == place for r, place in zip(readings, places, strict=True))

@@ -1,4 +1,4 @@
-"""Model text -> Reading. Total: never raises, always a permutation, always a report of what was mended."""
+"""Setwise answers: reasoning, then one label, `<think>…</think> <answer>[2]</answer>`."""
 
 from __future__ import annotations
 
@@ -6,32 +6,10 @@ import re
 
 from rankrl.types import ParseReport, Ranking, Reading
 
-_LABEL = re.compile(r"\[\s*(\d{1,9})\s*\]")
 _TAGGED = re.compile(
     r"\s*<think>(?P<think>.*?)</think>\s*<answer>(?P<answer>[^<]*)</answer>\s*", re.DOTALL | re.IGNORECASE
 )
 _ANSWER = re.compile(r"</think>\s*<answer>(?P<answer>.*?)</answer>", re.DOTALL | re.IGNORECASE)
-
-
-def parse_permutation(text: str, n: int) -> Reading:
-    """The order named by the `[i]` labels (1-based) of a listwise answer such as `[2] > [1] > [3]`.
-
-    Labels out of 1..n are ignored, the first occurrence of a repeated label counts, missing labels follow in presented
-    order; the report counts each. No label at all: the presented order, `unreadable`.
-    """
-    seen: dict[int, None] = {}
-    repeated = out_of_range = 0
-    for match in _LABEL.finditer(text):
-        position = int(match.group(1)) - 1
-        if not 0 <= position < n:
-            out_of_range += 1
-        elif position in seen:
-            repeated += 1
-        else:
-            seen[position] = None
-    rest = [i for i in range(n) if i not in seen]
-    report = ParseReport(repeated=repeated, out_of_range=out_of_range, missing=len(rest), unreadable=not seen and n > 0)
-    return Reading(Ranking((*seen, *rest)), report)
 
 
 def parse_winner(text: str, n: int) -> Reading:

@@ -1,7 +1,4 @@
-"""Sans-IO orderings: generators that yield prompts, are sent answers, and return a Ranking of the whole list.
-
-They know no engine: `rankrl.engines.drive` runs hundreds of them at once. A list of 0 or 1 candidates asks nothing.
-"""
+"""The k best by a heap of setwise choices."""
 
 from __future__ import annotations
 
@@ -10,23 +7,13 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from rankrl.contracts import Reranker, Steps
-from rankrl.errors import ConfigError
-from rankrl.types import Answer, CandidateList, Messages, Ranking, Reading
-
-COMPAT = ("rankrl", "upstream")
-"""Who wins a comparison whose answer cannot be read: the best first-stage rank, or the heap parent as in llm-rankers."""
+from rankrl.contracts import Reranker, Steps, reading_of, request_of
+from rankrl.errors import ConfigError, OutOfBudget
+from rankrl.strategies import COMPAT
+from rankrl.types import Answer, CandidateList, Ranking, Reading, Request
 
 _Sift = Generator[list[int], int, None]
 """One path down the heap: yields the positions to compare (parent first), is sent the index of the winner among them."""
-
-
-def one_shot(reranker: Reranker, listing: CandidateList) -> Steps:
-    """The order read from one prompt over the whole list."""
-    if len(listing) < 2:
-        return Ranking(tuple(range(len(listing))))
-    (answer,) = yield [reranker.prompt(listing)]
-    return reranker.parse(answer.text, len(listing)).ranking
 
 
 def heap(
@@ -62,16 +49,17 @@ def heap(
     slots = list(range(len(listing)))  # slot of the heap -> position in the listing
     orders = _Orders(f"{seed}:{listing.query.qid}", votes=votes, shuffle=shuffle)
 
-    for level in reversed(list(_levels(len(slots), children))):
-        sifts = [_sift(slots, node, len(slots), children) for node in level]
-        yield from _together(sifts, reranker, listing, orders, compat)
     top: list[int] = []
-    for size in range(len(slots) - 1, -1, -1):
-        top.append(slots[0])
-        if len(top) == k:
-            break
-        slots[0] = slots[size]
-        yield from _together([_sift(slots, 0, size, children)], reranker, listing, orders, compat)
+    with suppress(OutOfBudget):  # those found so far come first
+        for level in reversed(list(_levels(len(slots), children))):
+            sifts = [_sift(slots, node, len(slots), children) for node in level]
+            yield from _together(sifts, reranker, listing, orders, compat)
+        for size in range(len(slots) - 1, -1, -1):
+            top.append(slots[0])
+            if len(top) == k:
+                break
+            slots[0] = slots[size]
+            yield from _together([_sift(slots, 0, size, children)], reranker, listing, orders, compat)
     chosen = set(top)
     return Ranking((*top, *(i for i in range(len(listing)) if i not in chosen)))
 
@@ -111,15 +99,15 @@ class _Orders:
 
 def _together(
     sifts: Iterable[_Sift], reranker: Reranker, listing: CandidateList, orders: _Orders, compat: str
-) -> Generator[list[Messages], list[Answer], None]:
+) -> Generator[list[Request], list[Answer], None]:
     """Runs sifts over disjoint parts of the heap in lock step: one batch of prompts per depth."""
     waiting = [(sift, group) for sift in sifts if (group := next(sift, None)) is not None]
     while waiting:
         shown = [orders(group) for _, group in waiting]
-        answers = iter((yield [reranker.prompt(listing.pick(order)) for votes in shown for order in votes]))
+        answers = iter((yield [request_of(reranker, listing.pick(order)) for votes in shown for order in votes]))
         still = []
         for (sift, group), votes in zip(waiting, shown, strict=True):
-            readings = [reranker.parse(next(answers).text, len(order)) for order in votes]
+            readings = [reading_of(reranker, next(answers), len(order)) for order in votes]
             winner = _winner(group, votes, readings, compat)
             with suppress(StopIteration):  # it has sunk as far as it goes
                 still.append((sift, sift.send(group.index(winner))))
