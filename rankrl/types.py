@@ -219,6 +219,7 @@ class Answer:
     cached: True when the answer came from a journal and cost nothing.
     scores: one per choice of the request (None: the engine could not tell); () for free text. A model that scores pairs gives
     its logit. tokens: of a free answer whose request asked for log-probabilities, without the end-of-sequence token.
+    cached_tokens: how many of the prompt's tokens the engine had computed before (prefix caching), where it tells.
     """
 
     text: str
@@ -228,6 +229,7 @@ class Answer:
     cached: bool = False
     scores: tuple[float | None, ...] = ()
     tokens: tuple[Token, ...] = ()
+    cached_tokens: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
