@@ -186,7 +186,7 @@ def build(config: PolicyConfig) -> tuple[RankPolicyTrainer, dict[str, Any]]:
             held_out=held_out,
             callbacks=[
                 LogToFile(Path(config.output_dir) / "log.jsonl"),
-                SaveCard(config.reranker, reranker, **_engine_options(config)),
+                SaveCard(config.reranker, reranker, tokenizer=tokenizer, **_engine_options(config)),
             ],
             train_dataset=Dataset.from_list(rows),
             eval_dataset=Dataset.from_list(rows[:1]) if held_out else None,

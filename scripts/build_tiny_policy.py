@@ -121,8 +121,8 @@ def build(out: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Build, warm up and save the policy; returns what was measured."""
     import torch
 
+    from rankrl.cards import write_reranker_card
     from rankrl.engines.transformers import TokenClip
-    from rankrl.reranking import write_reranker_card
     from rankrl.training.dataset import split_by_document
     from rankrl.training.sft import warm_up, warm_up_rows
 
@@ -149,7 +149,7 @@ def build(out: Path, args: argparse.Namespace) -> dict[str, Any]:
     )  # fmt: skip
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
-    write_reranker_card(out, "rank_r1", reranker, max_new_tokens=ANSWER_TOKENS)
+    write_reranker_card(out, "rank_r1", reranker, tokenizer=tokenizer, max_new_tokens=ANSWER_TOKENS)
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "labels": len(LABELS),

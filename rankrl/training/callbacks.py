@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from transformers import ProgressCallback, TrainerCallback
 
+from rankrl.cards import write_reranker_card
 from rankrl.contracts import Reranker
 from rankrl.files import atomic_writer
-from rankrl.reranking import write_reranker_card
 
 
 class LogToFile(TrainerCallback):  # type: ignore[misc]  # transformers carries no types here
@@ -38,12 +38,12 @@ class LogToFile(TrainerCallback):  # type: ignore[misc]  # transformers carries 
 class SaveCard(TrainerCallback):  # type: ignore[misc]
     """Writes the reranker's card into each checkpoint and, at the end, into the output folder."""
 
-    def __init__(self, name: str, reranker: Reranker, **engine_options: Any) -> None:
-        self._name, self._reranker, self._engine_options = name, reranker, engine_options
+    def __init__(self, name: str, reranker: Reranker, *, tokenizer: Any = None, **engine_options: Any) -> None:
+        self._name, self._reranker, self._tokenizer, self._engine_options = name, reranker, tokenizer, engine_options
 
     def _write(self, folder: Path) -> None:
         if folder.is_dir():
-            write_reranker_card(folder, self._name, self._reranker, **self._engine_options)
+            write_reranker_card(folder, self._name, self._reranker, tokenizer=self._tokenizer, **self._engine_options)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.is_world_process_zero:
