@@ -1,0 +1,86 @@
+"""Selections: `Document 3, Document 1, Document 7`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from rankrl.parsing.labels import number_at, reading_of_labels
+from rankrl.parsing.thoughts import without_thoughts
+from rankrl.types import Reading
+
+_ITEM = re.compile(
+    r"\b(?:documents?\b[\s:#\[(\"'*]{0,8}|(?<=[,&;]\s)|(?<=[,&;])|(?<=\band\s))(\d+)", re.IGNORECASE | re.ASCII
+)
+_NAMED = re.compile(r"\bdocuments?\b[\s:#\[(\"'*]{0,8}(\d+)", re.IGNORECASE | re.ASCII)
+_BARE_LINE = re.compile(
+    r"[\s>*•-]{0,20}(?:\d{1,3}[.)]\s{0,4})?[\s\[(\"'*]{0,8}document\s{0,4}#?\[?(\d+)[\])\"'*\s,;.]{0,12}",
+    re.IGNORECASE | re.ASCII,
+)
+_SENTENCE_END = re.compile(r"\.(?=\s|$)")
+_LAYOUT = re.compile(r"Document \d+(?:, Document \d+)*\.?", re.ASCII)
+
+
+def parse_selection(text: str, n: int, pick: int, *, compat: str = "rankrl") -> Reading:
+    """The documents that an answer such as `Document 3, Document 1` selects, first; the others as presented.
+
+    scores: 1.0 for a document that is selected, 0.0 for another. The last line that names a document counts, with the lines
+    above it where each holds one document alone (a list written one below the other); of a line, what comes from its first
+    document to the end of the sentence. What comes up to the last `</think>` is the reasoning. Numbers out of range and
+    repeated ones are ignored and counted. missing: how many fewer than `pick` there are; `malformed`: another layout, or more.
+
+    TourRank's code (arXiv:2406.11678) reads the last line with `Document`, after its last colon and up to its first full
+    stop, split at commas, the last word of each part. compat="upstream" does the same, and keeps what it does with other
+    parts: `Document 0` is the last document; what is no number selects the first document, the very first apart, that has
+    not been selected. Ours even then: a number out of range is ignored, where its code ends, and no document counts twice.
+    """
+    reasoning, answer = without_thoughts(text)
+    positions = _upstream(text, n) if compat == "upstream" else map(number_at, _numbers(answer))
+    reading = reading_of_labels(positions, n)
+    selected = n - reading.report.missing
+    report = replace(
+        reading.report,
+        missing=max(0, pick - selected),
+        malformed=selected > 0 and (selected > pick or _LAYOUT.fullmatch(answer.strip()) is None),
+    )
+    chosen = set(reading.ranking.order[:selected])
+    scores = tuple(float(i in chosen) for i in range(n))
+    return Reading(reading.ranking, report, scores, reasoning)
+
+
+def _numbers(answer: str) -> list[str]:
+    lines = answer.splitlines()
+    last = next((i for i in range(len(lines) - 1, -1, -1) if _NAMED.search(lines[i])), None)
+    if last is None:
+        return []
+    if _BARE_LINE.fullmatch(lines[last]):
+        numbers = []
+        for line in reversed(lines[: last + 1]):
+            if found := _BARE_LINE.fullmatch(line):
+                numbers.append(found[1])
+            elif line.strip():
+                break
+        return numbers[::-1]
+    line = lines[last]
+    first = _NAMED.search(line)
+    assert first is not None
+    end = _SENTENCE_END.search(line, first.end())
+    return _ITEM.findall(line[first.start() : end.start() if end else len(line)])
+
+
+def _upstream(text: str, n: int) -> list[int]:
+    line = next((line for line in reversed(text.split("\n")) if "Document" in line), None)
+    if line is None:
+        return []
+    positions: list[int] = []
+    for part in line.rpartition(":")[2].partition(".")[0].split(","):
+        words = part.split()
+        if not words:
+            continue
+        try:
+            number = int(words[-1])
+        except ValueError:
+            positions.append(next((i for i in range(1, n + 1) if i not in positions), n))
+        else:
+            positions.append(number - 1 if number else n - 1)
+    return positions
