@@ -164,7 +164,7 @@ def _of_windows(
     topics = _first(args.limit, dict.fromkeys(window.qid for window in windows))
     windows = [window for window in windows if window.qid in topics]
     depth = args.depth or max(window.end for window in windows)
-    rule: Rule = args.rule or RULES[0]
+    rule: Rule = "digits" if args.rule is None else args.rule
     facts: dict[str, Any] = {"kind": "windows", "rule": rule}
 
     def read(text: str, n: int) -> Reading:
