@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from rankrl.parsing.labels import number_at, reading_of_labels
-from rankrl.parsing.thoughts import without_thoughts
+from rankrl.parsing.thoughts import without_thought
 from rankrl.types import Reading
 
 _ITEM = re.compile(
@@ -21,27 +21,29 @@ _SENTENCE_END = re.compile(r"\.(?=\s|$)")
 _LAYOUT = re.compile(r"Document \d+(?:, Document \d+)*\.?", re.ASCII)
 
 
-def parse_selection(text: str, n: int, pick: int, *, compat: str = "rankrl") -> Reading:
+def parse_selection(text: str, n: int, pick: int | None = None, *, compat: str = "rankrl") -> Reading:
     """The documents that an answer such as `Document 3, Document 1` selects, first; the others as presented.
 
     scores: 1.0 for a document that is selected, 0.0 for another. The last line that names a document counts, with the lines
     above it where each holds one document alone (a list written one below the other); of a line, what comes from its first
     document to the end of the sentence. What comes up to the last `</think>` is the reasoning. Numbers out of range and
     repeated ones are ignored and counted. missing: how many fewer than `pick` there are; `malformed`: another layout, or more.
+    Without `pick` any number of them will do.
 
     TourRank's code (arXiv:2406.11678) reads the last line with `Document`, after its last colon and up to its first full
     stop, split at commas, the last word of each part. compat="upstream" does the same, and keeps what it does with other
     parts: `Document 0` is the last document; what is no number selects the first document, the very first apart, that has
     not been selected. Ours even then: a number out of range is ignored, where its code ends, and no document counts twice.
     """
-    reasoning, answer = without_thoughts(text)
+    reasoning, answer = without_thought(text)
     positions = _upstream(text, n) if compat == "upstream" else map(number_at, _numbers(answer))
     reading = reading_of_labels(positions, n)
     selected = n - reading.report.missing
     report = replace(
         reading.report,
-        missing=max(0, pick - selected),
-        malformed=selected > 0 and (selected > pick or _LAYOUT.fullmatch(answer.strip()) is None),
+        missing=0 if pick is None else max(0, pick - selected),
+        malformed=selected > 0
+        and ((pick is not None and selected > pick) or _LAYOUT.fullmatch(answer.strip()) is None),
     )
     chosen = set(reading.ranking.order[:selected])
     scores = tuple(float(i in chosen) for i in range(n))
