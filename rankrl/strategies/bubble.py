@@ -40,7 +40,7 @@ def bubble(
     check_compat(compat)
     pose = Setwise(reranker, listing, seed=seed, shuffle=shuffle, votes=votes, compat=compat)
     n = len(listing)
-    game = _skipping(n, children, k) if compat == "upstream" else _passes(n, children, k)
+    game = skipping(n, children, k) if compat == "upstream" else in_passes(n, children, k)
     top = yield from relay(game, pose)
     return top_first(top, n)
 
@@ -58,7 +58,7 @@ def spans(n: int, *, children: int, k: int) -> list[range]:
     return made
 
 
-def _passes(n: int, children: int, k: int) -> Choices:
+def in_passes(n: int, children: int, k: int) -> Choices:
     slots = list(range(n))
     placed = 0
     with suppress(OutOfBudget):  # the places that are settled so far come first
@@ -71,7 +71,7 @@ def _passes(n: int, children: int, k: int) -> Choices:
     return slots[:placed]
 
 
-def _skipping(n: int, children: int, k: int) -> Choices:
+def skipping(n: int, children: int, k: int) -> Choices:
     slots = list(range(n))
     lowest = n - children - 1  # where the first choice of the next pass starts
     placed = 0

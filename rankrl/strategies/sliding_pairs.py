@@ -30,9 +30,9 @@ def sliding_pairs(
     check_compat(compat)
     pose = BothOrders(reranker, listing)
     if compat == "upstream":
-        slots = yield from relay(_skipping(len(listing), passes), pose)
+        slots = yield from relay(skipping(len(listing), passes), pose)
         return top_first(slots[:passes], len(listing))
-    slots = yield from relay(_passes(spans(len(listing), passes=passes, shrinking=shrinking), len(listing)), pose)
+    slots = yield from relay(in_passes(spans(len(listing), passes=passes, shrinking=shrinking), len(listing)), pose)
     return Ranking(tuple(slots))
 
 
@@ -45,7 +45,7 @@ def spans(n: int, *, passes: int, shrinking: bool = True) -> list[range]:
     ]
 
 
-def _passes(compared: list[range], n: int) -> Duels:
+def in_passes(compared: list[range], n: int) -> Duels:
     slots = list(range(n))
     with suppress(OutOfBudget):  # what has moved so far has moved
         for wave in waves(compared):
@@ -56,7 +56,7 @@ def _passes(compared: list[range], n: int) -> Duels:
     return slots
 
 
-def _skipping(n: int, passes: int) -> Duels:
+def skipping(n: int, passes: int) -> Duels:
     slots = list(range(n))
     bottom = n - 1  # the lowest slot where the next pass starts
     with suppress(OutOfBudget):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from contextlib import suppress
 
 from rankrl.contracts import Reranker, Steps, reading_of, request_of
 from rankrl.errors import ConfigError, OutOfBudget
-from rankrl.strategies._common import check_compat, check_counts, waves
-from rankrl.types import CandidateList, Ranking
+from rankrl.strategies._common import Posed, check_compat, check_counts, relay, waves
+from rankrl.types import Answer, CandidateList, Ranking
 
 
 def sliding_window(
@@ -40,16 +41,28 @@ def sliding_window(
             f"a window of size={size} that moves by stride={stride} would leave candidates uncompared; "
             "size must be 2 or more and stride at most size"
         )
-    slots = list(range(len(listing)))
-    spans = windows(len(slots), size=size, stride=stride, compat=compat) * passes
+    spans = windows(len(listing), size=size, stride=stride, compat=compat) * passes
+
+    def pose(shown: list[list[int]]) -> Posed[list[int]]:
+        def read(answers: list[Answer]) -> list[list[int]]:
+            readings = [reading_of(reranker, answer, len(p)) for p, answer in zip(shown, answers, strict=True)]
+            return [[p[i] for i in reading.ranking.order] for p, reading in zip(shown, readings, strict=True)]
+
+        return [request_of(reranker, listing.pick(positions)) for positions in shown], read
+
+    order = yield from relay(ordered(len(listing), spans), pose)
+    return Ranking(tuple(order))
+
+
+def ordered(n: int, spans: list[range]) -> Generator[list[list[int]], list[list[int]], list[int]]:
+    """The positions after the windows `spans`, as a game: asks about positions, is sent them in their order."""
+    slots = list(range(n))
     with suppress(OutOfBudget):  # what has moved so far has moved
         for wave in waves(spans):
-            shown = [[slots[slot] for slot in span] for span in wave]
-            answers = yield [request_of(reranker, listing.pick(positions)) for positions in shown]
-            for span, positions, answer in zip(wave, shown, answers, strict=True):
-                order = reading_of(reranker, answer, len(positions)).ranking.order
-                slots[span.start : span.stop] = [positions[i] for i in order]
-    return Ranking(tuple(slots))
+            answers = yield [[slots[slot] for slot in span] for span in wave]
+            for span, positions in zip(wave, answers, strict=True):
+                slots[span.start : span.stop] = positions
+    return slots
 
 
 def windows(n: int, *, size: int, stride: int, compat: str = "rankrl") -> list[range]:
