@@ -17,17 +17,20 @@ from typing import Any
 
 from rankrl.cards import (
     check_card,
+    check_tokens,
     parameters,
     part_of,
     prompt_fingerprint,
     read_reranker_card,
     settings,
+    token_fingerprint,
     with_clip,
     write_reranker_card,
 )
-from rankrl.contracts import Engine, Reranker, reading_of
-from rankrl.engines.drive import drive
-from rankrl.engines.ledger import Cost, Ledger
+from rankrl.contracts import Engine, Reranker, Steps, reading_of, request_of
+from rankrl.engines.drive import drive_all
+from rankrl.engines.journal import Asker, Journal, check_journal
+from rankrl.engines.ledger import Cost, Ledger, Limits
 from rankrl.errors import ConfigError, DataError, unknown_name
 from rankrl.lookup import lookup
 from rankrl.types import Answer, Candidate, CandidateList, Query, Ranking, Reading, Request
@@ -39,6 +42,7 @@ __all__ = [
     "build_reranker",
     "engine_names",
     "load_reranker",
+    "part_of",
     "prompt_fingerprint",
     "read_options",
     "read_reranker_card",
@@ -55,7 +59,7 @@ class ScoredCandidate:
     """One candidate in its new place; `score` only orders: n for the first of n candidates, 1 for the last.
 
     docid: the candidate's, or the position in the input (0-based) of a plain string. first_stage_rank: where it stood
-    before, from 1.
+    before, from 1. raw_score: the protocol's own score, None where it has none.
     """
 
     docid: str
@@ -64,32 +68,71 @@ class ScoredCandidate:
     score: float
     rank: int
     first_stage_rank: int
+    raw_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One prompt to the model as it was made while reranking: what was shown, what was said, how it was read."""
+    """One request to the model as it was made while reranking: what was shown, what was said, how it was read, what was asked."""
 
     listing: CandidateList
     answer: Answer
     reading: Reading
+    request: Request
 
 
 class LoadedReranker:
     """A reranker and the engine that answers its requests.
 
-    readings: status ('ok', 'repaired', 'failed') -> answers read so far.
+    journal: a file that keeps the answers, so that what was asked once is not asked again. limits: where to stop; they hold for
+    all that is reranked with this object.
+    readings: status ('ok', 'repaired', 'failed') -> answers read so far. stopped: the limit that ended the last `rerank_lists`,
+    in words; "" when none did. unfinished: the qids whose order is only the best so far then, or still the first stage's.
     """
 
-    def __init__(self, name: str, reranker: Reranker, engine: Engine) -> None:
+    def __init__(
+        self,
+        name: str,
+        reranker: Reranker,
+        engine: Engine,
+        *,
+        journal: str | Path | None = None,
+        limits: Limits | None = None,
+    ) -> None:
         self.name, self.reranker, self.engine = name, reranker, engine
         self.readings: Counter[str] = Counter()
-        self._ledger = Ledger(engine)
+        self.stopped, self.unfinished = "", frozenset[str]()
+        self.journal: Journal | None = None
+        if journal is not None:
+            asker = Asker(name, settings(reranker), prompt_fingerprint(reranker))
+            self.journal = Journal(engine, journal, asker=asker)
+        self._ledger = Ledger(self.journal or engine, limits)
+        self._fingerprints: dict[str, str] | None = None
 
     @property
     def cost(self) -> Cost:
         """Sums over all calls so far."""
         return self._ledger.cost
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """What the answers hang on, for a run's description: SHA-256 of prompt and tokens, and the engine's own fingerprint.
+
+        tokens is there when the engine has a tokenizer, engine when it has a fingerprint.
+        """
+        if self._fingerprints is None:
+            found = {"prompt": prompt_fingerprint(self.reranker)}
+            if (tokenizer := getattr(self.engine, "tokenizer", None)) is not None:
+                told = getattr(self.engine, "chat_template_kwargs", None)
+                found["tokens"] = token_fingerprint(self.reranker, tokenizer, told)
+            own = self.journal.fingerprint if self.journal else getattr(self.engine, "fingerprint", None)
+            self._fingerprints = {**found, "engine": str(own)} if own else found
+        return dict(self._fingerprints)
+
+    def close(self) -> None:
+        """Closes the journal; it opens again when it is needed."""
+        if self.journal is not None:
+            self.journal.close()
 
     def rerank(self, query: str | Query, candidates: Sequence[str | Candidate]) -> list[ScoredCandidate]:
         """All candidates, best first. Equal strings are different candidates; no candidates, empty list.
@@ -99,8 +142,9 @@ class LoadedReranker:
         """
         listing = _listing(query, candidates)
         (ranking,) = self.rerank_lists([listing])
+        scores = ranking.scores or (None,) * len(listing)
         return [
-            ScoredCandidate(c.docid, c.text, c.title, float(len(listing) - n), n + 1, position + 1)
+            ScoredCandidate(c.docid, c.text, c.title, float(len(listing) - n), n + 1, position + 1, scores[position])
             for n, position in enumerate(ranking.order)
             for c in [listing.candidates[position]]
         ]
@@ -110,13 +154,20 @@ class LoadedReranker:
         listings: Sequence[CandidateList],
         *,
         max_live: int = 512,
+        passes: int = 1,
+        shuffles: int = 1,
         on_round: Callable[[int, int], None] | None = None,
         on_call: Callable[[Call], None] | None = None,
+        on_answer: Callable[[Request, Answer], None] | None = None,
     ) -> list[Ranking]:
         """One Ranking per list; up to `max_live` lists are reranked together.
 
-        on_round(lists finished, prompts in the round) is called after each round of prompts, on_call for every prompt that a
-        list has asked, as soon as the list goes on.
+        passes: how often each list is reranked, each time from the order before. shuffles: from so many random orders of a list,
+        whose rankings are averaged. on_round(lists finished, requests answered) is called after each round of requests, on_call
+        for every request that a list has asked, as soon as the list goes on, on_answer for every answer as it comes.
+
+        A limit ends the lists that are not finished with the best so far, see `stopped` and `unfinished`. With limits that not
+        all lists can be expected to keep, fewer run together, so that some are finished when it is reached.
         """
 
         def heard(request: Request, answer: Answer) -> None:
@@ -125,10 +176,44 @@ class LoadedReranker:
             reading = reading_of(self.reranker, answer, len(request.shown))
             self.readings[reading.report.status] += 1
             if on_call is not None:
-                on_call(Call(request.shown, answer, reading))
+                on_call(Call(request.shown, answer, reading, request))
 
-        orders = (self.reranker.order(listing) for listing in listings)
-        return drive(orders, self._ledger, max_live=max_live, on_round=on_round, on_call=heard)
+        order = self._order(passes, shuffles)
+        driven = drive_all(
+            (order(listing) for listing in listings),
+            self._ledger,
+            max_live=self._live(listings, max_live, passes * shuffles),
+            on_round=on_round,
+            on_call=heard,
+            on_answer=on_answer,
+        )
+        self.stopped = driven.stopped
+        self.unfinished = frozenset(listings[i].query.qid for i in driven.unfinished)
+        return [
+            Ranking(tuple(range(len(listing)))) if ranking is None else ranking
+            for ranking, listing in zip(driven.rankings, listings, strict=True)
+        ]
+
+    def _order(self, passes: int, shuffles: int) -> Callable[[CandidateList], Steps]:
+        if passes == shuffles == 1:
+            return self.reranker.order
+        from rankrl.strategies.repeats import repeated
+
+        return lambda listing: repeated(self.reranker, listing, passes=passes, shuffles=shuffles)
+
+    def _live(self, listings: Sequence[CandidateList], max_live: int, times: int) -> int:
+        """How many lists may run together; few when a limit will end them, for those under way at the end stay unfinished.
+
+        That is at most an eighth of those that the limit is enough for, by the reranker's plan.
+        """
+        plan = getattr(self.reranker, "plan", None)
+        if plan is None or not self._ledger.limited or not listings:
+            return max_live
+        listing = max(listings, key=len)
+        calls = max(1.0, times * plan(len(listing)).calls_mean)
+        shown = listing.pick(range(min(len(listing), getattr(self.reranker, "shown", None) or len(listing))))
+        room = self._ledger.room(request_of(self.reranker, shown)) / calls
+        return max_live if room >= len(listings) else max(1, min(max_live, int(room / 8)))
 
 
 def _listing(query: str | Query, candidates: Sequence[str | Candidate]) -> CandidateList:
@@ -151,6 +236,8 @@ def load_reranker(
     *,
     engine: str | Engine | None = None,
     card: bool = True,
+    journal: str | Path | None = None,
+    limits: Limits | None = None,
     **options: Any,
 ) -> LoadedReranker:
     """A reranker ready to use.
@@ -159,12 +246,13 @@ def load_reranker(
     engine: a name, or an object with `generate`; None is the one that the reranker names, "transformers" for most.
     options: fields of the reranker (`num_child`, `k`, …) and options of the engine (`max_new_tokens`, `batch_size`,
     …); one that both have, such as `seed`, goes to both. A folder that training has written brings its options along;
-    those given here win. `card=False` ignores them and skips their checks.
+    those given here win. `card=False` ignores them and skips their checks. journal: a file that keeps every answer, see
+    `rankrl.engines.journal`. limits: where to stop.
 
     Raises:
-        ConfigError: an unknown name or option; the model was trained with another reranker, or with other prompts than
-            the reranker now builds.
-        DataError: no model there.
+        ConfigError: an unknown name or option; the model was trained with another reranker, or with other prompts or tokens
+            than are used now; a journal for an engine without fingerprint.
+        DataError: no model there; a file that is no journal.
     """
     part = part_of(name)
     engine = getattr(part, "engine", "transformers") if engine is None else engine
@@ -176,7 +264,10 @@ def load_reranker(
             raise unknown_name(f"option of {name}", option, fields_known | engine_known)
     own = {option: value for option, value in options.items() if option in fields_known}
     reranker = build_reranker(name, own, model=model if card else None)
-    if card and model is not None and (found := read_reranker_card(model)) is not None:
+    if journal is not None:
+        check_journal(journal)
+    found = read_reranker_card(model) if card and model is not None else None
+    if found is not None:
         options = {**found.engine_options, **options}
     options = {**getattr(part, "decoding", {}), **options}
     if make is None:
@@ -185,7 +276,10 @@ def load_reranker(
         raise ConfigError(f"{name} needs a model to ask: give model=FOLDER, or an engine object")
     else:
         answering = make(model, **{option: value for option, value in options.items() if option in engine_known})
-    return LoadedReranker(name, with_clip(reranker, getattr(answering, "clip", None)), answering)
+    if found is not None and (tokenizer := getattr(answering, "tokenizer", None)) is not None:
+        check_tokens(found, part, tokenizer)
+    clipped = with_clip(reranker, getattr(answering, "clip", None))
+    return LoadedReranker(name, clipped, answering, journal=journal, limits=limits)
 
 
 def build_reranker(name: str, options: Mapping[str, Any], *, model: str | Path | None = None) -> Reranker:

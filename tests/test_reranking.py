@@ -217,7 +217,9 @@ class Shy(RankR1):
 
 def test_a_reranker_that_copies_itself_works_in_inference_as_in_training():
     loaded = LoadedReranker("shy", Shy(num_child=2), _Asking())
-    (ranking,) = loaded.rerank_lists([CandidateList(Query("q", "x"), tuple(Candidate(str(i), "t") for i in range(5)))])
+    (ranking,) = loaded.rerank_lists(
+        [CandidateList(Query("q", "x"), tuple(Candidate(str(i), f"t{i}") for i in range(5)))]
+    )
     assert sorted(ranking.order) == list(range(5))
     assert loaded.readings["ok"] == loaded.cost.calls > 0
 

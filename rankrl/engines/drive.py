@@ -72,7 +72,7 @@ def drive_all(
     In lock step: a round collects what all live orderings ask for, sends each distinct request to the engine once, prompts with
     a common beginning side by side, and gives every ordering its answers. An engine with `concurrent` > 1 is asked from so many
     threads instead, one request each, and an ordering goes on as soon as its own answers are there. Both give the same rankings.
-    What an ordering has asked before it gets from memory, without a call.
+    What an ordering has asked before it gets from memory, and what an engine can `recall` (a journal) at once, without a call.
 
     An engine that can `reserve` (a ledger) is asked before requests are sent. Orderings are served in their order as far as it
     allows; the first that does not fit although nothing is under way gets `OutOfBudget` thrown in, and may return what it has.
@@ -137,8 +137,10 @@ class _Run:
         self.unfinished: set[int] = set()
         self.stopped = ""
         self.echoes: list[Request] = []
+        self.recalled = 0  # answers since the last report
         self._reserve: Callable[[Sequence[Request]], bool] | None = getattr(engine, "reserve", None)
         self._chain: Callable[[int], None] | None = getattr(engine, "chain", None)
+        self._recall: Callable[[Sequence[Request]], dict[str, Answer]] | None = getattr(engine, "recall", None)
         self._also_asked: Callable[[Sequence[Request]], None] | None = getattr(engine, "also_asked", None)
 
     def start_more(self) -> list[_Live]:
@@ -166,10 +168,22 @@ class _Run:
                 if request.key not in live.memory and live.missing.setdefault(request.key, request) is request:
                     continue
                 self.echoes.append(request)
+            live.depth += bool(live.missing)
+            self._remember(live)
             if live.missing:
-                live.depth += 1
                 return True
             answers = self._heard(live)
+
+    def _remember(self, live: _Live) -> None:
+        """Takes from a journal what it has of what an ordering wants."""
+        if self._recall is None or not live.missing:
+            return
+        for key, answer in self._recall(list(live.missing.values())).items():
+            live.memory[key] = answer
+            request = live.missing.pop(key)
+            self.recalled += 1
+            if self.on_answer is not None:
+                self.on_answer(request, answer)
 
     def _heard(self, live: _Live) -> list[Answer]:
         live.missing.clear()
@@ -214,6 +228,7 @@ class _Run:
         if self.echoes and self._also_asked is not None:
             self._also_asked(self.echoes)
         self.echoes.clear()
+        answered, self.recalled = answered + self.recalled, 0
         if self.on_round is not None:
             self.on_round(len(self.rankings) - len(self.waiting) - len(self.live), answered)
 
@@ -235,6 +250,8 @@ def _in_lock_step(run: _Run) -> None:
         if not served:
             if run.live:
                 run.stop(next(iter(run.live.values())))
+            elif run.recalled:
+                run.report(0)
             continue
         distinct: dict[str, Request] = {}
         for live in served:
@@ -310,6 +327,8 @@ class _Continuous:
                 if not self.flying:
                     if self.held:
                         run.stop(self.held.pop(min(self.held)))
+                    elif run.recalled:
+                        run.report(0)
                     continue
                 stepped = self._receive()
                 answered += 1

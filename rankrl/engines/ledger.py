@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +23,8 @@ class Cost:
     calls: requests answered, by the engine or by a journal. rounds: times the engine was asked, for orderings in lock step the
     batches. depth: the longest chain of dependent calls of one ordering. truncated: answers cut at the token limit. cached:
     answers that cost nothing (not in the token sums). seconds: time in which at least one request was waited for. cost: what
-    the tokens cost, in the currency of the prices; None without prices.
+    the tokens cost, in the currency of the prices; None without prices. cached_tokens: prompt tokens that the engine had computed
+    before, where it tells; they are in `prompt_tokens` too.
     """
 
     calls: int = 0
@@ -34,6 +36,7 @@ class Cost:
     cached: int = 0
     seconds: float = 0.0
     cost: float | None = None
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +96,18 @@ class _Spent:
 class Ledger:
     """An engine that passes requests on to `engine`, keeps `cost`, and knows how much more may be asked.
 
-    Safe to use from several threads.
+    Safe to use from several threads. limited: True when there is a limit.
     """
 
     def __init__(
         self, engine: Engine, limits: Limits | None = None, *, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         self.engine, self.limits = engine, limits or Limits()
-        self._limited = any(
+        self.limited = any(
             limit is not None for limit in (self.limits.max_calls, self.limits.max_tokens, self.limits.max_cost)
         )
         self._clock, self._lock = clock, threading.Lock()
-        self._calls = self._rounds = self._depth = self._truncated = self._cached = 0
+        self._calls = self._rounds = self._depth = self._truncated = self._cached = self._cached_tokens = 0
         self._prompt_tokens = self._completion_tokens = self._characters = 0
         self._seconds, self._active, self._since = 0.0, 0, 0.0
         self._reserved: dict[str, _Spent] = {}
@@ -128,6 +131,7 @@ class Ledger:
             self._cached,
             self._seconds,
             self.limits.cost(self._prompt_tokens, self._completion_tokens),
+            self._cached_tokens,
         )
 
     def generate(self, requests: Sequence[Request], on_answer: OnAnswer | None = None) -> list[Answer]:
@@ -156,6 +160,15 @@ class Ledger:
         """An ordering has asked `length` times, each time after the answers to the time before."""
         self._depth = max(self._depth, length)
 
+    def recall(self, requests: Sequence[Request]) -> dict[str, Answer]:
+        """Key -> answer of those that a journal inside has stored; they are free."""
+        find = getattr(self.engine, "recall", None)
+        found: dict[str, Answer] = find(requests) if find is not None else {}
+        for request in requests:
+            if request.key in found:
+                self._count(request, found[request.key])
+        return found
+
     def also_asked(self, requests: Sequence[Request]) -> None:
         """Passes on to a journal what was answered without being sent, because an equal request was."""
         if (tell := getattr(self.engine, "also_asked", None)) is not None:
@@ -164,15 +177,12 @@ class Ledger:
     def reserve(self, requests: Sequence[Request]) -> bool:
         """True when all of these may be asked, beside what is spent and what is reserved; they are reserved then.
 
-        What a journal knows the answer of is free. False can become True when reserved requests turn out cheaper than expected.
+        False can become True when reserved requests turn out cheaper than expected.
         """
-        if not self._limited:
+        if not self.limited:
             return True
-        known = getattr(self.engine, "known", None)
-        free = known(requests) if known is not None else ()
-        paid = {request.key: request for request in requests if request.key not in free}
         with self._lock:
-            expected = {key: self._expect(request) for key, request in paid.items() if key not in self._reserved}
+            expected = {r.key: self._expect(r) for r in requests if r.key not in self._reserved}
             total = _Spent()
             for one in expected.values():
                 total.add(one)
@@ -181,6 +191,21 @@ class Ledger:
             self._reserved |= expected
             self._expected.add(total)
         return True
+
+    def room(self, request: Request) -> float:
+        """About how many more requests like this one fit; infinite without limits."""
+        one, limits = self._expect(request), self.limits
+        paid, tokens = self._calls - self._cached, self._prompt_tokens + self._completion_tokens
+        left = [
+            (limit - spent) / max(each, 1e-12)
+            for limit, spent, each in (
+                (limits.max_calls, paid, 1),
+                (limits.max_tokens, tokens, one.tokens),
+                (limits.max_cost, self.cost.cost or 0.0, one.cost),
+            )
+            if limit is not None
+        ]
+        return max(0.0, min(left, default=math.inf))
 
     @property
     def stopped_by(self) -> str:
@@ -256,7 +281,8 @@ class Ledger:
                 return
             self._prompt_tokens += answer.prompt_tokens
             self._completion_tokens += answer.completion_tokens
-            if self._limited:
+            self._cached_tokens += answer.cached_tokens
+            if self.limited:
                 self._characters += sum(len(message["content"]) for message in request.prompt)
 
 
