@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from rankrl.parsing.labels import number_at, reading_of_choice, reading_of_labels, unread
-from rankrl.parsing.thoughts import without_thought
+from rankrl.parsing.thoughts import without_thoughts
 from rankrl.types import Reading
 
 _BRACKETED = re.compile(r"\[\s*([A-Z])\s*\]")
@@ -40,7 +40,7 @@ def parse_letters(text: str, n: int, *, compat: str = "rankrl") -> Reading:
     """
     if compat == "upstream":
         return _upstream(text, n)
-    reasoning, answer = without_thought(text)
+    reasoning, answer = without_thoughts(text)
     labels = _BRACKETED.findall(answer)
     if opened := _OPENED.match(answer):
         labels = [opened[1], *(labels if labels else _rest_alone(answer[opened.end() :]))]
@@ -77,7 +77,7 @@ def parse_letter(text: str, n: int, *, compat: str = "rankrl") -> Reading:
     if compat == "upstream":
         whole = _WHOLE.fullmatch(text.strip())
         return reading_of_choice([position(whole[1].upper())], n) if whole else unread(n)
-    reasoning, answer = without_thought(text)
+    reasoning, answer = without_thoughts(text)
     if whole := _WHOLE.fullmatch(answer.strip().strip("[](){}\"'*.:`")):
         return reading_of_choice([position(whole[1].upper())], n, reasoning=reasoning)
     leading = _LEADING.match(answer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from rankrl.parsing.labels import number_at, reading_of_labels, unread
-from rankrl.parsing.thoughts import without_thought
+from rankrl.parsing.thoughts import without_thoughts
 from rankrl.types import Reading
 
 _LABEL = re.compile(r"\[\s*(\d+)\s*\]")
@@ -32,7 +32,7 @@ def parse_reasoned(text: str, n: int, *, compat: str = "rankrl") -> Reading:
     """
     if compat == "upstream":
         return _upstream(text, n)
-    reasoning, after = without_thought(text)
+    reasoning, after = without_thoughts(text)
     tagged = _tagged(after)
     if tagged is None and (last := _ending(text)) is not None:
         reasoning, tagged = text[: last[0]].strip(), last[1]

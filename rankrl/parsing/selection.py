@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from rankrl.parsing.labels import number_at, reading_of_labels
-from rankrl.parsing.thoughts import without_thought
+from rankrl.parsing.thoughts import without_thoughts
 from rankrl.types import Reading
 
 _ITEM = re.compile(
@@ -35,7 +35,7 @@ def parse_selection(text: str, n: int, pick: int | None = None, *, compat: str =
     parts: `Document 0` is the last document; what is no number selects the first document, the very first apart, that has
     not been selected. Ours even then: a number out of range is ignored, where its code ends, and no document counts twice.
     """
-    reasoning, answer = without_thought(text)
+    reasoning, answer = without_thoughts(text)
     positions = _upstream(text, n) if compat == "upstream" else map(number_at, _numbers(answer))
     reading = reading_of_labels(positions, n)
     selected = n - reading.report.missing

@@ -7,7 +7,7 @@ import re
 _THINK = re.compile(r"<(/?)think>", re.ASCII | re.IGNORECASE)
 
 
-def without_thought(text: str) -> tuple[str, str]:
+def without_thoughts(text: str) -> tuple[str, str]:
     """(reasoning, answer): the answer is what follows the last `</think>`, up to a `<think>` that never ends.
 
     The opening tag may be missing, as where the chat template has said it. Text without tags is all answer.
