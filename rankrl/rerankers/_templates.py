@@ -186,7 +186,9 @@ def _check(content: str, each: bool, where: str, more: frozenset[str]) -> None:
         try:
             _rendered(content, values)
         except ConfigError as error:
-            if not used & more or "has no attribute" in str(error):  # what more variables hold, we can only guess
+            short = "has no element" in str(error) and n < 20  # `passages[1]`, of a protocol that shows two
+            guessed = used & more and "has no attribute" not in str(error)  # what more variables hold, we do not know
+            if not (short or guessed):
                 raise ConfigError(f"{where}: {error}") from None
 
 
