@@ -14,7 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rankrl.engines.transformers import TokenClip, TransformersEngine, _gumbel_sampler
+from rankrl.engines._batching import plan
+from rankrl.engines._generation import gumbel_sampler
+from rankrl.engines.transformers import TokenClip, TransformersEngine, load_tokenizer
 from rankrl.errors import ConfigError, DataError
 from rankrl.types import Request
 
@@ -103,7 +105,7 @@ def test_samples_follow_the_softmax_at_the_temperature():
     import torch
 
     logits, temperature, draws = torch.tensor([2.0, 1.0, 0.0, -1.0]), 0.7, 20_000
-    sampler = _gumbel_sampler(temperature, range(draws), "cpu")
+    sampler = gumbel_sampler(temperature, range(draws), "cpu")
     counts = torch.bincount(sampler(None, logits.expand(draws, -1)).argmax(-1), minlength=4)
     expected = draws * torch.softmax(logits / temperature, -1)
     chi_square = float(((counts - expected) ** 2 / expected).sum())
@@ -191,11 +193,15 @@ def test_damaged_weights_are_a_data_error(tiny_model_dir, tmp_path):
         engine_of(folder)
 
 
-def test_a_tokenizer_without_chat_template_is_refused(tiny_model_dir, tmp_path):
+def test_a_tokenizer_without_chat_template_is_refused_at_the_first_chat(tiny_model_dir, tmp_path):
     folder = copied(tiny_model_dir, tmp_path / "m")
     (folder / "chat_template.jinja").unlink()
+    engine = engine_of(folder)
+    with pytest.raises(ConfigError, match="has no chat template; use an instruct model, or add one"):
+        engine.generate(REQUESTS)
     with pytest.raises(ConfigError, match="has no chat template"):
-        engine_of(folder)
+        load_tokenizer(str(folder))
+    assert engine.generate([Request([{"role": "plain", "content": CLAIM}])])[0].completion_tokens > 0
 
 
 def test_prompts_that_do_not_fit_are_refused_before_any_work(tiny_model_builder, tmp_path):
@@ -251,14 +257,38 @@ def test_a_clip_can_be_sent_to_another_process(engine):
     assert pickle.loads(pickle.dumps(engine.clip))(CLAIM, 4) == TokenClip(engine.tokenizer)(" ".join(WORDS), 4)
 
 
-def test_a_batch_holds_at_most_the_tokens_and_prompts_allowed(engine, monkeypatch):
-    monkeypatch.setattr(engine, "batch_tokens", 100)
-    monkeypatch.setattr(engine, "batch_size", 4)
+def test_a_batch_holds_at_most_the_tokens_and_prompts_allowed():
     lengths = [50, 3, 20, 20, 20, 20, 120, 1, 1, 1, 1, 1]
-    batches = list(engine._batches(lengths))
+    prompts = [(i,) * length for i, length in enumerate(lengths)]
+    batches = [batch.rows for batch in plan(prompts, size=4, tokens=100, sharing=False)]
     assert sorted(i for batch in batches for i in batch) == list(range(12))
     assert all(len(b) == 1 or len(b) * max(lengths[i] for i in b) <= 100 for b in batches)
     assert all(len(b) <= 4 for b in batches) and [len(b) for b in batches] == [1, 2, 4, 4, 1]
+
+
+PROMPTS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=60).map(tuple), max_size=30)
+
+
+@given(PROMPTS, st.integers(1, 9), st.integers(1, 200), st.integers(0, 40))
+def test_every_prompt_is_in_one_batch_and_shares_what_it_says(prompts, size, tokens, front):
+    prompts = [(7,) * front + prompt for prompt in prompts]
+    batches = plan(prompts, size=size, tokens=tokens, sharing=True)
+    assert sorted(i for batch in batches for i in batch.rows) == list(range(len(prompts)))
+    widths = [max(len(prompts[i]) for i in batch.rows) for batch in batches]
+    assert widths == sorted(widths, reverse=True)
+    for batch, width in zip(batches, widths, strict=True):
+        assert len(batch.rows) <= size and (len(batch.rows) == 1 or len(batch.rows) * width <= tokens)
+        assert len({prompts[i][: batch.shared] for i in batch.rows}) == 1
+        assert all(len(prompts[i]) > batch.shared for i in batch.rows)
+        assert batch.shared == 0 or batch.shared + len(batch.rows) * (width - batch.shared) < len(batch.rows) * width
+
+
+def test_prompts_that_begin_alike_go_together_where_that_saves_tokens():
+    groups = [(g,) * 80 + (9, i) + (9,) * (i % 2) for g in range(3) for i in range(4)]
+    batches = plan(groups[::-1], size=4, tokens=10_000, sharing=True)
+    assert [(len(batch.rows), batch.shared) for batch in batches] == [(4, 81)] * 3
+    unalike = [(i,) * 80 for i in range(12)]
+    assert all(batch.shared == 0 for batch in plan(unalike, size=4, tokens=10_000, sharing=True))
 
 
 def test_a_prompt_that_just_fits_is_answered_and_one_token_more_is_refused(engine, monkeypatch):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,94 +15,201 @@ from rankrl.files import open_text
 from rankrl.pretrained import hub_away, looks_local
 
 
-class TokenClip:
-    """A function (text, max_tokens) -> the longest beginning of `text` that has at most `max_tokens` tokens.
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where a model comes from: `base` is the folder or hub name of the model proper, `name` that of the adapter, if adapted.
 
-    The text is cut, never re-spelled. A character that several tokens share is kept whole.
+    local: only local files can be had, be it a folder, or a name that has to be in the cache.
     """
 
-    def __init__(self, tokenizer: Any, *, cache_size: int = 65_536) -> None:
-        self.tokenizer = tokenizer
-        self._cached = lru_cache(maxsize=cache_size)(self._clip)
-
-    def __call__(self, text: str, max_tokens: int) -> str:
-        return self._cached(text, max_tokens)
-
-    def _clip(self, text: str, max_tokens: int) -> str:
-        start = text[
-            : 12 * max_tokens + 64
-        ]  # far more than max_tokens tokens, nearly always: the rest need not be read
-        if len(start) < len(text) and len(cut := self._clipped(start, max_tokens)) + 64 <= len(start):
-            return cut
-        return self._clipped(text, max_tokens)
-
-    def _clipped(self, text: str, max_tokens: int) -> str:
-        fast = bool(getattr(self.tokenizer, "is_fast", False))
-        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=fast, verbose=False)
-        token_ids = encoded["input_ids"]
-        if len(token_ids) <= max_tokens:
-            return text
-        if fast:
-            return text[: encoded["offset_mapping"][max_tokens - 1][1]]
-        return str(self.tokenizer.decode(token_ids[:max_tokens], clean_up_tokenization_spaces=False))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.tokenizer,))
+    name: str
+    base: str
+    adapted: bool
+    local: bool
 
 
 def load_model(name: str, device: str, dtype: str, *, trainable: bool = False) -> tuple[Any, Any]:
-    """(model in evaluation mode on `device`, its tokenizer); an adapter comes with its base."""
-    adapter = Path(name) / "adapter_config.json"
-    base = _base_of(adapter) if adapter.is_file() else name
-    _check_local(base)
-    chosen = _dtype(dtype, device)
-    tokenizer = load_tokenizer(name)
-    with _quiet_unless_terminal(), _told_in_one_line(base):
-        from transformers import AutoModelForCausalLM
+    """(a model that writes text, in evaluation mode on `device`, its tokenizer); an adapter comes with its base.
 
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=chosen, local_files_only=_without_hub(base))
-    if adapter.is_file():
+    Causal and encoder-decoder models alike; the configuration says which it is.
+
+    Raises:
+        DataError: no model there, one of another kind, or one whose weights are not all there.
+    """
+    source, chosen = _source(name), _dtype(dtype, device)
+    tokenizer = _tokenizer(source)
+    with _quiet_unless_terminal(), _told_in_one_line(source.base):
+        from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+        config = _config(source)
+        _check_writes(config)
+        kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        model, missing = _weights(kind, source, config, chosen)
+        if missing:
+            raise ValueError(f"{len(missing)} of its weights are not there ({missing[0]}, …); is it a language model?")
+    return _adapted(model, source, trainable).to(device).eval(), tokenizer
+
+
+def load_classifier(name: str, device: str, dtype: str) -> tuple[Any, Any]:
+    """(a model that scores sequences, in evaluation mode on `device`, its tokenizer); an adapter comes with its base.
+
+    Raises:
+        DataError: no model there, or one without a classification head.
+    """
+    source, chosen = _source(name), _dtype(dtype, device)
+    tokenizer = _tokenizer(source)
+    with _quiet_unless_terminal(), _told_in_one_line(source.base):
+        from transformers import AutoModelForSequenceClassification
+
+        config = _config(source)
+        own = _labels_of(Path(name)) if source.adapted else None
+        if own:
+            config.num_labels = own
+        model, missing = _weights(AutoModelForSequenceClassification, source, config, chosen)
+        if missing and not own:
+            raise ValueError(f"it has no classification head ({missing[0]} is not there), so it cannot score pairs")
+    return _adapted(model, source, False).to(device).eval(), tokenizer
+
+
+_OTHERS = ("ForSequenceClassification", "ForMaskedLM", "ForTokenClassification", "ForQuestionAnswering")
+
+
+def _check_writes(config: Any) -> None:
+    """Refuse a checkpoint that was saved as something else; one that does not say what it is passes."""
+    kinds = list(getattr(config, "architectures", None) or ())
+    if kinds and all(kind.endswith(_OTHERS) for kind in kinds):
+        told = "; it scores: use the engine 'classifier'" if kinds[0].endswith(_OTHERS[0]) else ""
+        raise ValueError(f"it is a {kinds[0]}, which writes no text{told}")
+
+
+def _config(source: _Source) -> Any:
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(source.base, local_files_only=source.local)
+
+
+def _weights(kind: Any, source: _Source, config: Any, dtype: Any) -> tuple[Any, list[str]]:
+    """(model, weights that the checkpoint lacks), without the loader's own report: a wrong model is refused in one line."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        model, facts = kind.from_pretrained(
+            source.base, config=config, dtype=dtype, local_files_only=source.local, output_loading_info=True
+        )
+    finally:
+        logging.set_verbosity(before)
+    return model, sorted(facts["missing_keys"])
+
+
+def _adapted(model: Any, source: _Source, trainable: bool) -> Any:
+    if not source.adapted:
+        return model
+    with _quiet_unless_terminal(), _told_in_one_line(source.name):
         from peft import PeftModel
 
-        with _quiet_unless_terminal(), _told_in_one_line(name):
-            model = PeftModel.from_pretrained(model, name, is_trainable=trainable)
-    return model.to(device).eval(), tokenizer
+        return PeftModel.from_pretrained(model, source.name, is_trainable=trainable)
+
+
+def _labels_of(adapter: Path) -> int | None:
+    """How many labels the head has that an adapter brings along; None when it brings none."""
+    from safetensors import safe_open
+
+    file = adapter / "adapter_model.safetensors"
+    if not file.is_file():
+        return None
+    with safe_open(file, framework="numpy") as weights:
+        for key in weights.keys():  # noqa: SIM118  # it is no mapping
+            if key.rpartition(".")[0].endswith(("score", "classifier", "out_proj", "classification_head")):
+                return int(weights.get_slice(key).get_shape()[0])
+    return None
+
+
+def _source(name: str) -> _Source:
+    adapter = Path(name) / "adapter_config.json"
+    base = _base_of(adapter) if adapter.is_file() else name
+    folder = Path(base)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise DataError(f"no model in {base}: the folder has neither config.json nor adapter_config.json")
+    elif folder.exists():
+        raise DataError(f"no model at {base}: it is a file; give the folder that has config.json")
+    elif looks_local(base):
+        raise DataError(f"no model at {base}: give a folder with config.json, or a name on the Hugging Face hub")
+    local = folder.is_dir() or bool(hub_away())
+    if not folder.is_dir() and (file := _hub_adapter(base, local)) is not None:
+        return _Source(name, _base_of(file), True, local)
+    return _Source(name, base, adapter.is_file(), local)
+
+
+def _hub_adapter(name: str, local: bool) -> Path | None:
+    """The configuration of an adapter of that name on the hub or in the cache."""
+    from transformers.utils import find_adapter_config_file
+
+    try:
+        file = find_adapter_config_file(name, local_files_only=local)
+    except (OSError, ValueError):
+        return None
+    return None if file is None else Path(file)
 
 
 def check_template(tokenizer: Any, name: str) -> None:
+    """Raises:
+    ConfigError: chats cannot be put to this model.
+    """
     if not tokenizer.chat_template:
         raise ConfigError(f"the tokenizer of {name} has no chat template; use an instruct model, or add one")
 
 
 def load_tokenizer(name: str) -> Any:
-    """The tokenizer of a model or adapter folder or hub name, padding on the left as generation needs it.
+    """The tokenizer of a model or adapter folder or hub name, padding on the left as generation needs it; one for chats.
 
     Raises:
         DataError: no model there. ConfigError: a tokenizer without chat template.
     """
-    adapter = Path(name) / "adapter_config.json"
-    base = _base_of(adapter) if adapter.is_file() else name
-    _check_local(base)
-    with _quiet_unless_terminal(), _told_in_one_line(base):
-        from transformers import AutoTokenizer
-
-        spelled = adapter.is_file() and (Path(name) / "tokenizer_config.json").is_file()
-        tokenizer = AutoTokenizer.from_pretrained(
-            name if spelled else base, padding_side="left", local_files_only=_without_hub(base)
-        )
+    tokenizer = _tokenizer(_source(name))
     check_template(tokenizer, name)
     return tokenizer
 
 
+def _tokenizer(source: _Source) -> Any:
+    with _quiet_unless_terminal(), _told_in_one_line(source.base):
+        from transformers import AutoTokenizer
+
+        spelled = source.adapted and (Path(source.name) / "tokenizer_config.json").is_file()
+        return AutoTokenizer.from_pretrained(
+            source.name if spelled else source.base, padding_side="left", local_files_only=source.local
+        )
+
+
+def fingerprint(model: Any, tokenizer: Any, *decisions: object) -> str:
+    """A hash of what decides the answers: the weights (a sample of every tensor), tokenizer, template, `decisions`."""
+    digest = hashlib.sha256()
+    for name, weights in sorted(model.state_dict().items()):
+        flat = weights.detach().reshape(-1)
+        sample = flat[:: max(1, flat.numel() // 64)].float().cpu()
+        digest.update(f"{name} {tuple(weights.shape)} {weights.dtype}".encode() + sample.numpy().tobytes())
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    spelling = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
+    digest.update(f"{spelling}{tokenizer.chat_template}{decisions}".encode())
+    return digest.hexdigest()
+
+
+def check_whole(**sizes: object) -> None:
+    """Raises:
+    ConfigError: one of the options is no whole number of 1 or more.
+    """
+    for name, value in sizes.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigError(f"{name} must be a whole number of 1 or more, got {value!r}")
+
+
 def context_length(name: str) -> int | None:
     """How many tokens the model of a folder, adapter folder or hub name takes; None when its configuration does not say."""
-    adapter = Path(name) / "adapter_config.json"
-    base = _base_of(adapter) if adapter.is_file() else name
-    with _told_in_one_line(base):
-        from transformers import AutoConfig
-
-        config = AutoConfig.from_pretrained(base, local_files_only=_without_hub(base)).get_text_config()
-    return getattr(config, "max_position_embeddings", None)
+    source = _source(name)
+    with _told_in_one_line(source.base):
+        return getattr(_config(source).get_text_config(), "max_position_embeddings", None)
 
 
 def _base_of(adapter: Path) -> str:
@@ -120,22 +228,6 @@ def _base_of(adapter: Path) -> str:
             f"{adapter.parent} is an adapter for the model in {base}, which is not there; put it back there"
         )
     return str(base)
-
-
-def _without_hub(name: str) -> bool:
-    """True when only local files can be had: a folder, or a name that has to be in the cache."""
-    return Path(name).is_dir() or bool(hub_away())
-
-
-def _check_local(name: str) -> None:
-    folder = Path(name)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise DataError(f"no model in {name}: the folder has neither config.json nor adapter_config.json")
-    elif folder.exists():
-        raise DataError(f"no model at {name}: it is a file; give the folder that has config.json")
-    elif looks_local(name):
-        raise DataError(f"no model at {name}: give a folder with config.json, or a name on the Hugging Face hub")
 
 
 def _dtype(name: str, device: str) -> Any:

@@ -1,39 +1,51 @@
-"""Generation with 🤗 transformers: any causal LM with a chat template, or a PEFT adapter over one, on CPU or GPU."""
+"""Generation and scoring with 🤗 transformers: causal and encoder-decoder models, or a PEFT adapter over one, on CPU or GPU."""
 
 from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from rankrl.contracts import OnAnswer
-from rankrl.engines._loading import TokenClip, check_template, context_length, load_model, load_tokenizer
+from rankrl.engines._batching import Batch, plan
+from rankrl.engines._clip import TokenClip
+from rankrl.engines._forward import padded, shared_cache, traits_of, with_shared
+from rankrl.engines._generation import Recorder, StopTexts, cut_at, gumbel_sampler
+from rankrl.engines._loading import check_whole, context_length, fingerprint, load_model, load_tokenizer
+from rankrl.engines._prompts import Prompt, Renderer
+from rankrl.engines._scoring import score_choices, score_decoder
 from rankrl.errors import ConfigError, DataError
 from rankrl.pretrained import usable_device
 from rankrl.types import Answer, Request
 
 __all__ = ["TokenClip", "TransformersEngine", "context_length", "load_model", "load_tokenizer"]
 
+_SPELLING = 2
+"""Raised whenever the same request comes to be put to a model in other tokens than before: journals must not mix the two."""
+
 
 class TransformersEngine:
-    """Answers prompts with a causal LM; the answer to a prompt does not depend on which others are in the batch.
+    """Answers prompts and scores choices; the answer to a request does not depend on which others are in the batch.
 
-    model: a folder with config.json, a folder with adapter_config.json (PEFT), or a name on the Hugging Face hub.
-    max_new_tokens: where an answer is cut (finish_reason "length"). temperature: 0 takes the likeliest token; above 0 each
-    prompt samples with noise of its own, seeded by (seed, request), its `sample` number included.
+    model: a folder with config.json, a folder with adapter_config.json (PEFT), or a name on the Hugging Face hub; a causal
+    model, or an encoder-decoder such as T5, whose decoder then goes on from the beginning of an answer.
+    max_new_tokens: where a free answer is cut (finish_reason "length"). temperature: 0 takes the likeliest token; above 0 each
+    request samples with noise of its own, seeded by (seed, request), its `sample` number included.
     chat_template_kwargs: what the chat template is told besides the messages, such as {"enable_thinking": False}.
-    batch_size, batch_tokens: at most so many prompts, and so many prompt tokens with padding, at once. device: "auto" is
+    batch_size, batch_tokens: at most so many prompts, and so many prompt tokens with padding, at once. share_prefixes: what the
+    prompts of a batch begin with alike is computed once, where that saves a tenth of its tokens or more. device: "auto" is
     CUDA when there is one. dtype: "auto" is float32 on CPU and the checkpoint's own elsewhere.
 
-    Sampling settings that a checkpoint brings in its generation_config (temperature, top_k, penalties) are dropped; its
-    end-of-sequence tokens are kept.
+    Choices are scored from the model's own distribution (temperature 1), as are log-probabilities. Sampling settings that a
+    checkpoint brings in its generation_config (temperature, top_k, penalties) are dropped; its end-of-sequence tokens are kept.
 
     Raises:
         DataError: no model there, an adapter without its base, a prompt that does not fit into the model's context.
-        ConfigError: an option out of range, a tokenizer without chat template.
+        ConfigError: an option out of range, a chat for a tokenizer without chat template, a pair to be scored.
     """
 
     def __init__(
@@ -45,18 +57,20 @@ class TransformersEngine:
         seed: int = 0,
         batch_size: int = 16,
         batch_tokens: int = 131_072,
+        share_prefixes: bool = True,
         chat_template_kwargs: dict[str, Any] | None = None,
         device: str = "auto",
         dtype: str = "auto",
     ) -> None:
-        sizes = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "batch_tokens": batch_tokens}
-        for name, value in sizes.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{name} must be a whole number of 1 or more, got {value!r}")
-        if not isinstance(temperature, (int, float)) or not 0 <= temperature < float("inf"):
+        check_whole(max_new_tokens=max_new_tokens, batch_size=batch_size, batch_tokens=batch_tokens)
+        if (
+            isinstance(temperature, bool)
+            or not isinstance(temperature, (int, float))
+            or not 0 <= temperature < float("inf")
+        ):
             raise ConfigError(f"temperature must be 0 or more, got {temperature!r}")
         self.max_new_tokens, self.temperature, self.seed = max_new_tokens, float(temperature), seed
-        self.batch_size, self.batch_tokens = batch_size, batch_tokens
+        self.batch_size, self.batch_tokens, self.share_prefixes = batch_size, batch_tokens, share_prefixes
         self.chat_template_kwargs = dict(chat_template_kwargs or {})
         self.name = str(Path(model).expanduser() if str(model).startswith("~") else model)
         self._use(*load_model(self.name, usable_device(device), dtype))
@@ -76,7 +90,7 @@ class TransformersEngine:
         """A greedy engine around a model that somebody else is using, such as a policy in training, left as it was found."""
         engine = cls.__new__(cls)
         engine.max_new_tokens, engine.temperature, engine.seed = max_new_tokens, 0.0, 0
-        engine.batch_size, engine.batch_tokens = batch_size, batch_tokens
+        engine.batch_size, engine.batch_tokens, engine.share_prefixes = batch_size, batch_tokens, True
         engine.chat_template_kwargs = dict(chat_template_kwargs or {})
         engine.name = str(getattr(model.config, "name_or_path", "")) or type(model).__name__
         parts = [model, model.get_base_model()] if hasattr(model, "get_base_model") else [model]
@@ -95,13 +109,19 @@ class TransformersEngine:
     def _use(self, model: Any, tokenizer: Any) -> None:
         """Answer with this model, and read off it what generation has to know."""
         self.model, self.tokenizer = model, tokenizer
-        check_template(tokenizer, self.name)
-        self.clip = TokenClip(self.tokenizer)
-        self.context = int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 0) or sys.maxsize)
-        ends = {self.tokenizer.eos_token_id, *_as_ids(self.model.generation_config.eos_token_id)} - {None}
+        self.encoder = bool(model.config.is_encoder_decoder)
+        self.clip = TokenClip(tokenizer)
+        self.render = Renderer(tokenizer, self.name, self.chat_template_kwargs, encoder=self.encoder)
+        self.context = int(getattr(model.config.get_text_config(), "max_position_embeddings", 0) or sys.maxsize)
+        ends = {tokenizer.eos_token_id, *_as_ids(model.generation_config.eos_token_id)} - {None}
         self.end_ids: tuple[int, ...] = tuple(sorted(ends))
-        pad = self.tokenizer.pad_token_id
+        pad = tokenizer.pad_token_id
         self.pad_id = int(pad if pad is not None else next(iter(self.end_ids), 0))
+        start = model.generation_config.decoder_start_token_id
+        start = getattr(model.config, "decoder_start_token_id", None) if start is None else start
+        self.start_id = self.pad_id if start is None else int(start)
+        self._traits = traits_of(model)
+        self._piece = lru_cache(maxsize=65_536)(self._spelled)
         self._drop_sampling_settings()
 
     def _drop_sampling_settings(self) -> None:
@@ -109,109 +129,160 @@ class TransformersEngine:
 
         # generate() fills what a call leaves open from the model's own config, so the leftovers have to go there
         self.model.generation_config = GenerationConfig(
-            do_sample=False, eos_token_id=list(self.end_ids) or None, pad_token_id=self.pad_id
+            do_sample=False,
+            eos_token_id=list(self.end_ids) or None,
+            pad_token_id=self.pad_id,
+            decoder_start_token_id=self.start_id if self.encoder else None,
         )
 
     @property
     def fingerprint(self) -> str:
         """A hash of what decides the answers: the weights (a sample of every tensor), tokenizer, template, dtype, sampling."""
-        digest = hashlib.sha256()
-        for name, weights in sorted(self.model.state_dict().items()):
-            flat = weights.detach().reshape(-1)
-            sample = flat[:: max(1, flat.numel() // 64)].float().cpu()
-            digest.update(f"{name} {tuple(weights.shape)} {weights.dtype}".encode() + sample.numpy().tobytes())
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        spelling = backend.to_str() if backend is not None else repr(sorted(self.tokenizer.get_vocab().items()))
         sampling = (self.max_new_tokens, self.temperature, self.seed if self.temperature else None, self.end_ids)
+        start = self.start_id if self.encoder else None
         told = sorted(self.chat_template_kwargs.items())
-        digest.update(f"{spelling}{self.tokenizer.chat_template}{told}{sampling}".encode())
-        return digest.hexdigest()
+        return fingerprint(self.model, self.tokenizer, told, sampling, start, _SPELLING)
 
     def generate(self, requests: Sequence[Request], on_answer: OnAnswer | None = None) -> list[Answer]:
-        """One answer per request, in their order. completion_tokens counts the end-of-sequence token."""
-        texts = [
-            self.tokenizer.apply_chat_template(
-                request.prompt, tokenize=False, add_generation_prompt=True, **self.chat_template_kwargs
-            )
-            for request in requests
-        ]
-        prompts = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
-        self._check_lengths([len(prompt) for prompt in prompts])
-        seeds = [_seed(self.seed, request) if self.temperature else 0 for request in requests]
-        answers: list[Answer | None] = [None] * len(prompts)
-        for batch in self._batches([len(prompt) for prompt in prompts]):
-            generated = self._generate([prompts[i] for i in batch], [seeds[i] for i in batch])
-            for i, token_ids in zip(batch, generated, strict=True):
-                answers[i] = answer = self._answer(len(prompts[i]), token_ids)
-                if on_answer is not None:
-                    on_answer(i, answer)
+        """One answer per request, in their order. completion_tokens counts the end-of-sequence token, and nothing for choices."""
+        import torch
+
+        if not requests:
+            return []
+        prompts = self.render(requests)
+        spelled = {text: self.render.choice(text) for text in {c for request in requests for c in request.choices}}
+        choices = [[spelled[text] for text in request.choices] for request in requests]
+        self._check_lengths(prompts, choices)
+        answers: list[Answer | None] = [None] * len(requests)
+        with torch.no_grad():  # inference_mode would leave buffers behind that a borrowed model cannot train with
+            for batch in self._batches(prompts, choices):
+                if choices[batch.rows[0]]:
+                    answered = self._score(batch, prompts, choices)
+                else:
+                    answered = self._generate(batch, prompts, requests)
+                for i, answer in zip(batch.rows, answered, strict=True):
+                    answers[i] = answer
+                    if on_answer is not None:
+                        on_answer(i, answer)
         return [answer for answer in answers if answer is not None]
 
-    def _check_lengths(self, lengths: Sequence[int]) -> None:
-        room = self.context - self.max_new_tokens
-        if long := [length for length in lengths if length > room]:
+    def _check_lengths(self, prompts: Sequence[Prompt], choices: Sequence[Sequence[Sequence[int]]]) -> None:
+        rooms = [max(map(len, own)) if own else self.max_new_tokens for own in choices]
+        sizes = [max(len(p.ids), len(p.begun) + 1) if self.encoder else len(p) for p in prompts]
+        taken = [
+            max(len(p.ids), len(p.begun) + 1 + room) if self.encoder else len(p) + room
+            for p, room in zip(prompts, rooms, strict=True)
+        ]
+        if long := [size for size, whole in zip(sizes, taken, strict=True) if whole > self.context]:
             raise DataError(
-                f"{len(long)} of {len(lengths)} prompts do not fit: the longest has {max(long)} tokens, max_new_tokens is "
+                f"{len(long)} of {len(prompts)} prompts do not fit: the longest has {max(long)} tokens, max_new_tokens is "
                 f"{self.max_new_tokens}, and the context of {self.name} is {self.context}; "
                 "lower max_new_tokens, or show fewer or shorter passages (such as num_child=4, passage_tokens=64)"
             )
 
-    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Indices of the requests, longest first so that what does not fit into memory fails at once."""
-        batch: list[int] = []
-        for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-            full = len(batch) == self.batch_size or (batch and (len(batch) + 1) * lengths[batch[0]] > self.batch_tokens)
-            if full:
-                yield batch
-                batch = []
-            batch.append(i)
-        if batch:
-            yield batch
+    def _batches(self, prompts: Sequence[Prompt], choices: Sequence[object]) -> Iterator[Batch]:
+        """Requests that are answered together: those with choices, and free ones; a decoder begins all of a batch alike long."""
+        kinds: dict[tuple[bool, int], list[int]] = {}
+        for i, prompt in enumerate(prompts):
+            kinds.setdefault((bool(choices[i]), 0 if choices[i] else len(prompt.begun)), []).append(i)
+        sharing = self.share_prefixes and self._traits.shareable
+        for rows in kinds.values():
+            ids = [prompts[i].ids for i in rows]
+            for batch in plan(ids, size=self.batch_size, tokens=self.batch_tokens, sharing=sharing):
+                yield Batch(tuple(rows[i] for i in batch.rows), batch.shared)
 
-    def _generate(self, prompts: Sequence[Sequence[int]], seeds: Sequence[int]) -> list[list[int]]:
+    def _score(
+        self, batch: Batch, prompts: Sequence[Prompt], choices: Sequence[Sequence[Sequence[int]]]
+    ) -> list[Answer]:
+        asked, own = [prompts[i] for i in batch.rows], [choices[i] for i in batch.rows]
+        ids = [prompt.ids for prompt in asked]
+        if self.encoder:
+            begun = [(self.start_id, *prompt.begun) for prompt in asked]
+            scores = score_decoder(self.model, ids, begun, own, self.pad_id, self.batch_tokens)
+        else:
+            scores = score_choices(
+                self.model, self._traits, ids, own, shared=batch.shared, pad_id=self.pad_id, tokens=self.batch_tokens
+            )
+        return [
+            Answer("", len(prompt), scores=found, cached_tokens=batch.shared if row else 0)
+            for row, (prompt, found) in enumerate(zip(asked, scores, strict=True))
+        ]
+
+    def _generate(self, batch: Batch, prompts: Sequence[Prompt], requests: Sequence[Request]) -> list[Answer]:
+        asked, own = [prompts[i] for i in batch.rows], [requests[i] for i in batch.rows]
+        inputs = self._inputs(asked, batch.shared)
+        start = inputs["decoder_input_ids" if self.encoder else "input_ids"].shape[1]
+        recorder = Recorder() if any(request.logprobs for request in own) else None
+        stops = StopTexts([request.stop for request in own], start, self._decode)
+        processors: list[Any] = [] if recorder is None else [recorder]
+        if self.temperature:
+            seeds = [_seed(self.seed, request) for request in own]
+            processors.append(gumbel_sampler(self.temperature, seeds, self.model.device))
+        sequences = self.model.generate(
+            **inputs,
+            max_new_tokens=self.max_new_tokens,
+            do_sample=False,
+            logits_processor=processors,
+            stopping_criteria=[stops] if any(request.stop for request in own) else None,
+        )
+        if recorder is not None:
+            recorder.chosen(sequences)
+        return [
+            self._answer(row, asked[row], own[row], said, stops.ends[row], recorder, batch.shared if row else 0)
+            for row, said in enumerate(sequences[:, start:].tolist())
+        ]
+
+    def _inputs(self, prompts: Sequence[Prompt], shared: int) -> dict[str, Any]:
+        """What `generate` of the model is given."""
         import torch
 
-        width = max(map(len, prompts))
-        padded = torch.full((len(prompts), width), self.pad_id)
-        mask = torch.zeros_like(padded)
-        for row, prompt in enumerate(prompts):
-            padded[row, width - len(prompt) :] = torch.tensor(prompt)
-            mask[row, width - len(prompt) :] = 1
-        device = self.model.device
-        noise = [_gumbel_sampler(self.temperature, seeds, device)] if self.temperature else []
-        with torch.no_grad():  # inference_mode would leave buffers behind that a borrowed model cannot train with
-            sequences = self.model.generate(
-                input_ids=padded.to(device),
-                attention_mask=mask.to(device),
-                max_new_tokens=self.max_new_tokens,
-                do_sample=False,
-                logits_processor=noise,
-            )
-        tokens: list[list[int]] = sequences[:, width:].tolist()
-        return tokens
+        device, ids = self.model.device, [prompt.ids for prompt in prompts]
+        if self.encoder:
+            sources, mask = padded(ids, self.pad_id, device, left=False)
+            begun = torch.tensor([(self.start_id, *prompt.begun) for prompt in prompts], device=device)
+            return {"input_ids": sources, "attention_mask": mask, "decoder_input_ids": begun}
+        whole, mask = with_shared(ids, shared, self.pad_id, device)
+        cache = shared_cache(self.model, self._traits, ids[0][:shared], len(ids)) if shared else None
+        return {
+            "input_ids": whole,
+            "attention_mask": mask,
+            **({self._traits.cache: cache} if cache is not None else {}),
+        }
 
-    def _answer(self, prompt_tokens: int, token_ids: list[int]) -> Answer:
-        """The answer up to its first end-of-sequence token; what follows in the row is padding."""
-        end = next((t for t, token in enumerate(token_ids) if token in self.end_ids), None)
-        kept = token_ids if end is None else token_ids[: end + 1]
-        text = self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return Answer(text, prompt_tokens, len(kept), finish_reason="length" if end is None else "stop")
+    def _answer(
+        self,
+        row: int,
+        prompt: Prompt,
+        request: Request,
+        said: list[int],
+        stopped: int | None,
+        recorder: Recorder | None,
+        cached: int,
+    ) -> Answer:
+        """The answer up to its first end-of-sequence token or stop text; what follows in the row is padding."""
+        end = next((t for t, token in enumerate(said[:stopped]) if token in self.end_ids), None)
+        content = said[:stopped] if end is None else said[:end]
+        text = self._decode(content)
+        cut = cut_at(text, request.stop)
+        ended = end is not None or stopped is not None or cut is not None
+        tokens = recorder.tokens(row, content, self._piece) if recorder is not None and request.logprobs else ()
+        return Answer(
+            text if cut is None else text[:cut],
+            len(prompt),
+            len(content) + (end is not None),
+            finish_reason="stop" if ended else "length",
+            tokens=tokens,
+            cached_tokens=cached,
+        )
 
+    def _decode(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
-def _gumbel_sampler(temperature: float, seeds: Sequence[int], device: Any) -> Callable[[Any, Any], Any]:
-    """A logits processor after which the largest entry is a sample of softmax(logits / temperature), each row by its own seed."""
-    import torch
-
-    generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-
-    def perturbed(_: Any, logits: Any) -> Any:
-        scaled = logits.float() / temperature
-        for row, generator in enumerate(generators):  # float64: in float32 one entry in 2**24 would be drawn as 0
-            exponential = torch.empty_like(scaled[row], dtype=torch.float64).exponential_(generator=generator)
-            scaled[row] -= exponential.log().float()
-        return scaled
-
-    return perturbed
+    def _spelled(self, token: int) -> str:
+        """A token as it stands in a text, with the blank before it that some tokenizers leave out at a beginning."""
+        before = self.tokenizer("a", add_special_tokens=False)["input_ids"]
+        whole = self.tokenizer.decode([*before, token], clean_up_tokenization_spaces=False)
+        return str(whole)[len(self.tokenizer.decode(before, clean_up_tokenization_spaces=False)) :]
 
 
 def _seed(seed: int, request: Request) -> int:

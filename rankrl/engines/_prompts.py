@@ -1,0 +1,157 @@
+"""From a request's messages to the tokens that a model is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rankrl.engines._loading import check_template
+from rankrl.errors import ConfigError
+from rankrl.types import PAIR, PLAIN, Messages, Request
+
+_THINK, _THOUGHT = "<think>", "</think>"
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The tokens of one request: `ids` for a causal model or an encoder, `begun` for the decoder behind an encoder."""
+
+    ids: tuple[int, ...]
+    begun: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids) + len(self.begun)
+
+
+class Renderer:
+    """A function requests -> Prompts, with a model's tokenizer and chat template.
+
+    Chats go through the template; what follows is said by `chat_text`. Plain prompts get the tokens that the tokenizer puts
+    around a text: in front of it for a causal model, in front and behind for an encoder. An answer that the prompt begins is
+    part of the prompt of a causal model, and the beginning of what the decoder says where there is an encoder.
+    """
+
+    def __init__(self, tokenizer: Any, name: str, told: Mapping[str, Any], *, encoder: bool) -> None:
+        self.tokenizer, self.name, self.told, self.encoder = tokenizer, name, dict(told), encoder
+        self._front, self._back = _around(tokenizer)
+
+    def __call__(self, requests: Sequence[Request]) -> list[Prompt]:
+        """Raises:
+        ConfigError: a chat where there is no template, a chat that the template refuses, a prompt of another kind.
+        """
+        texts = [self._text(request) for request in requests]
+        tokens = [tuple(ids) for ids in self._ids(texts)]
+        begun: Sequence[tuple[int, ...]] = [()] * len(tokens)
+        if self.encoder:
+            begun = [tuple(ids) for ids in self._ids([request.begun for request in requests])]
+        return [
+            Prompt(self._surrounded(ids) if request.prompt[0]["role"] == PLAIN else ids, start)
+            for request, ids, start in zip(requests, tokens, begun, strict=True)
+        ]
+
+    def choice(self, text: str) -> tuple[int, ...]:
+        """The tokens of a choice, by itself.
+
+        Raises:
+            ConfigError: it has none.
+        """
+        ids = tuple(self._ids([text])[0])
+        if not ids:
+            raise ConfigError(f"the choice {text!r} has no token in the vocabulary of {self.name}; it cannot be scored")
+        return ids
+
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        ids: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        return ids
+
+    def _text(self, request: Request) -> str:
+        roles = [message["role"] for message in request.prompt]
+        begun = "" if self.encoder else request.begun
+        if roles in ([PLAIN], [PLAIN, "assistant"]):
+            return request.prompt[0]["content"] + begun
+        if PAIR in roles:
+            raise ConfigError(
+                f"{self.name} writes text and cannot score a pair of query and document; use the engine 'classifier'"
+            )
+        if PLAIN in roles:
+            raise ConfigError(f"a plain prompt is one message, and perhaps a beginning of the answer; got {roles}")
+        check_template(self.tokenizer, self.name)
+        told = self.told
+        if self.encoder and roles[-1] == "assistant":
+            return _rendered(self.tokenizer, request.prompt[:-1], told, self.name)
+        return chat_text(self.tokenizer, request.prompt, told, self.name)
+
+    def _surrounded(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+        front = () if self._front and ids[: len(self._front)] == self._front else self._front
+        return (*front, *ids, *(self._back if self.encoder else ()))
+
+
+def _around(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What the tokenizer puts (in front of a text, behind it)."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    full = tokenizer("a")["input_ids"]
+    for start in range(len(full) - len(bare) + 1):
+        if bare and full[start : start + len(bare)] == bare:
+            return tuple(full[:start]), tuple(full[start + len(bare) :])
+    return (), ()
+
+
+def chat_text(tokenizer: Any, messages: Messages, told: Mapping[str, Any], name: str) -> str:
+    """The chat as the template writes it, up to where the model goes on.
+
+    A beginning of the answer stands where the template puts the text of an answer, to the letter; so it comes after an empty
+    thought where a template writes one before answers. A beginning that brings a thought of its own (`<think>…`) replaces
+    what the template says about thinking.
+
+    Raises:
+        ConfigError: the template refuses these messages.
+    """
+    if messages[-1]["role"] != "assistant":
+        return _rendered(tokenizer, messages, told, name)
+    begun = messages[-1]["content"]
+    own_thought = begun.lstrip().startswith(_THINK)
+    if begun.strip() and not own_thought and (text := _continued(tokenizer, messages, told)) is not None:
+        return text
+    header = _rendered(tokenizer, messages[:-1], told, name)
+    chat = _rendered(tokenizer, messages[:-1], told, name, turn=False)
+    opened = header.find(_THINK, len(_shared(header, chat)))
+    if opened >= 0 and own_thought:
+        header = header[:opened]
+    elif opened >= 0 and begun.strip() and _THOUGHT not in header[opened:] and _THOUGHT not in begun:
+        header = f"{header.rstrip()}\n\n{_THOUGHT}\n\n"
+    return header + begun
+
+
+def _rendered(tokenizer: Any, messages: Messages, told: Mapping[str, Any], name: str, *, turn: bool = True) -> str:
+    from jinja2 import TemplateError
+
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=turn, **told))
+    except TemplateError as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise ConfigError(f"the chat template of {name} refuses a prompt of the turns {roles}: {error}") from None
+
+
+def _continued(tokenizer: Any, messages: Messages, told: Mapping[str, Any]) -> str | None:
+    """The chat up to the end of its last message, which is kept to the letter; None when the template does not keep it."""
+    from jinja2 import TemplateError
+
+    begun = messages[-1]["content"]
+    try:
+        text = str(tokenizer.apply_chat_template(messages, tokenize=False, continue_final_message=True, **told))
+    except (TemplateError, ValueError):
+        return None
+    core = begun.strip()
+    if not (text := text.rstrip()).endswith(core):
+        return None
+    before, blank = text[: -len(core)], begun[: len(begun) - len(begun.lstrip())]
+    return before.removesuffix(blank) + begun
+
+
+def _shared(one: str, other: str) -> str:
+    """The longest beginning that two texts share."""
+    for i, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return one[:i]
+    return one[: min(len(one), len(other))]
