@@ -1,11 +1,12 @@
-"""Queries of one's own: a file with a qid and a text on each line."""
+"""The queries that --queries or --split name: a file with a qid and a text on each line, or a collection's own."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import lzma
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rankrl.errors import DataError
@@ -15,6 +16,26 @@ from rankrl.types import Query
 _QID_KEYS = ("qid", "_id", "id", "query_id")
 _TEXT_KEYS = ("text", "query")
 _WANTED = f"a JSON object with {' or '.join(_QID_KEYS)} and {' or '.join(_TEXT_KEYS)}, or qid, tab, text"
+
+
+def asked(
+    args: argparse.Namespace, collection: Any
+) -> tuple[Sequence[Query], str | None, Mapping[str, frozenset[str]]]:
+    """(the queries of --queries or --split, their split or None for no single one, what must not be returned for them)."""
+    if args.queries is not None:
+        return read_queries(args.queries), None, {}
+    split = args.split or "test"
+    whole = None if split == "all" and "all" not in collection.splits else split
+    return collection.queries(whole), whole, collection.exclusions(whole)
+
+
+def own_queries(path: str | None) -> dict[str, str | None] | None:
+    """What is recorded about a file of queries; None where none was given."""
+    if path is None:
+        return None
+    from rankrl.provenance import source_sha256
+
+    return {"file": path, "sha256": source_sha256(path)}
 
 
 def read_queries(path: str) -> list[Query]:

@@ -2,227 +2,252 @@
 
   rankrl rerank rank_r1 --run runs/bm25.trec --collection scifact --model OUT/ -o runs/rank_r1.trec
   rankrl rerank rank_r1 … --depth 20 --limit 5 --option num_child=4 --option template=brief --explain calls.jsonl
+  rankrl rerank rank_r1 … --dry-run
+  rankrl rerank rank_r1 … --engine openai --base-url URL --journal calls.sqlite --max-cost 5 --price-in 0.15 --price-out 0.6
 
-The first --depth documents of each topic are reranked; those below keep their order and follow.
+The first --depth documents of each topic are reranked, all topics at once; those below keep their order and follow.
+
+A run that a limit (--max-calls, --max-tokens, --max-cost) stops is written as far as it got: topics that were not finished
+stand in the order found so far, or in that of the first stage. RUN.json lists them, standard error says how to go on, and
+the exit code is 3. With a --journal, the same command goes on from where it stopped, or was killed.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from rankrl.commands._outputs import check_output
-from rankrl.errors import ConfigError, DataError
+from rankrl.commands import _rerank_files as files
+from rankrl.commands import _rerank_options as options_
+from rankrl.commands._outputs import STDOUT
+from rankrl.errors import DataError
 
 if TYPE_CHECKING:
-    from rankrl.reranking import Call, LoadedReranker
-    from rankrl.types import CandidateList, Query, Run
+    from rankrl.reranking import LoadedReranker
+    from rankrl.types import CandidateList, Query, Ranking, Run
+
+STOPPED = 3
+"""The exit code of a run that a limit stopped."""
+
+add_arguments = options_.add_arguments
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("reranker", help="a name from `rankrl list rerankers`, or package.module:Class")
-    parser.add_argument("--run", required=True, help="the first stage, a TREC run file (.gz, .xz)")
-    parser.add_argument(
-        "--collection", required=True, help="a name from `rankrl list collections`, or a folder in BEIR layout"
-    )
-    parser.add_argument("--split", default="test", help="whose topics (default: %(default)s)")
-    parser.add_argument(
-        "--model", required=True, help="a folder with a model or a PEFT adapter, or a name on the Hugging Face hub"
-    )
-    parser.add_argument("-o", "--output", required=True, metavar="RUN", help="the run file to write")
-    parser.add_argument(
-        "--depth", type=int, default=100, help="rerank so many documents per topic (default: %(default)s)"
-    )
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N topics (default: all)")
-    parser.add_argument(
-        "--option", action="append", default=[], metavar="KEY=VALUE", help="a field of the reranker; may be repeated"
-    )
-    parser.add_argument(
-        "--ignore-card",
-        action="store_true",
-        help="use the model even if it was trained with another reranker or other prompts",
-    )
-    parser.add_argument("--explain", metavar="FILE", help="also write every call as a line of JSON")
-    engine = parser.add_argument_group("engine (defaults: the model's card, else the engine's own)")
-    engine.add_argument(
-        "--engine", help="what answers the prompts (default: the reranker's own, transformers for most)"
-    )
-    engine.add_argument("--batch-size", type=int, metavar="N", help="prompts at once, at most")
-    engine.add_argument("--max-new-tokens", type=int, metavar="N", help="where an answer is cut")
-    engine.add_argument("--temperature", type=float, metavar="T", help="0 takes the likeliest token (the default)")
-    engine.add_argument("--device", help="cpu, cuda, cuda:1, … (default: cuda when there is one)")
-    engine.add_argument("--dtype", help="float32, bfloat16 or float16 (default: float32 on CPU, else the checkpoint's)")
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What there is to rerank. over: the topics in words. facts: about them, for the record."""
+
+    listings: Sequence[CandidateList]
+    first_stage: Run
+    exclusions: Mapping[str, frozenset[str]]
+    over: str
+    facts: Mapping[str, Any]
 
 
 def run(args: argparse.Namespace) -> int:
-    for name in ("depth", "limit"):
-        if (value := getattr(args, name)) is not None and value < 1:
-            raise ConfigError(f"--{name} is {value}; it must be at least 1")
-    _check_outputs(args)
+    options_.check_arguments(args)
+    from rankrl.lookup import lookup
+    from rankrl.reranking import build_reranker, part_of
+
+    part = part_of(args.reranker)
+    make = lookup(options_.engine_spec(args, part), "engines")
+    options = options_.chosen_options(args, part, make)
+    own = {name: value for name, value in options.items() if name in options_.parameters(part)}
+    built = build_reranker(args.reranker, own, model=None if args.ignore_card else args.model)
+    limits = options_.limits(args)
+    asked = _read(args)
+    if args.dry_run:
+        return _dry_run(args, built, part, make, options, asked)
+
+    from rankrl.provenance import source_facts
+    from rankrl.reranking import load_reranker
+
+    first_stage, remark = source_facts(args.run)
+    _say(remark)
+    loaded = load_reranker(
+        args.reranker,
+        args.model,
+        engine=args.engine,
+        card=not args.ignore_card,
+        journal=args.journal,
+        limits=limits,
+        **options,
+    )
+    started_s = time.monotonic()
+    rankings = _reranked(args, loaded, asked.listings)
+    took_s = time.monotonic() - started_s
+    _write(args, loaded, asked, rankings, options, first_stage=first_stage, took_s=took_s)
+    return STOPPED if loaded.stopped else 0
+
+
+def _read(args: argparse.Namespace) -> _Asked:
+    """The candidates of the topics that the command line names."""
+    from rankrl.commands._queries import asked, own_queries
     from rankrl.lookup import shelf
-    from rankrl.reranking import load_reranker, read_options
-    from rankrl.runs import read_run, write_run
+    from rankrl.runs import read_run
 
     shelf("retrievers")
     from retrieval.collections import candidate_lists, load_collection
 
     first_stage = read_run(args.run)
     collection = load_collection(args.collection)
-    queries = _chosen(collection.queries(args.split), first_stage, args)
-    exclusions = collection.exclusions(args.split)
-    listings = candidate_lists(collection, first_stage, queries, args.depth, exclusions=exclusions)
-    engine_options = {
-        name: value
-        for name in ("batch_size", "max_new_tokens", "temperature", "device", "dtype")
-        if (value := getattr(args, name)) is not None
+    queries, split, exclusions = asked(args, collection)
+    over = args.queries or args.split or "test"
+    chosen = _chosen(queries, first_stage, args, over)
+    listings = candidate_lists(collection, first_stage, chosen, args.depth, exclusions=exclusions)
+    facts = {
+        "collection": collection.facts(split),
+        "split": split,
+        "queries": own_queries(args.queries),
+        "topics": len(listings),
     }
-    options = read_options(args.option)
-    if taken := sorted({"name", "model", "engine", "card"} & options.keys()):
-        raise ConfigError(f"--option {taken[0]} is no field of a reranker; what else can be set has a flag of its own")
-    options |= engine_options
-    loaded = load_reranker(args.reranker, args.model, engine=args.engine, card=not args.ignore_card, **options)
-    started_s = time.monotonic()
-    with _explaining(args.explain) as on_call, _progress(len(listings)) as on_round:
-        rankings = loaded.rerank_lists(listings, on_round=on_round, on_call=on_call)
-    took_s = time.monotonic() - started_s
-
-    orders = [ranking.docids(listing) for ranking, listing in zip(rankings, listings, strict=True)]
-    write_run(args.output, _with_tails(listings, orders, first_stage, exclusions), tag=args.reranker)
-    print(_account(loaded, f"{collection.name} ({args.split})", len(listings), took_s, args.output), file=sys.stderr)
-    if Path(args.output).is_file():  # not a pipe or /dev/null
-        _describe(args, loaded, collection.facts(args.split), options, len(listings), took_s)
-    return 0
+    return _Asked(listings, first_stage, exclusions, f"{collection.name} ({over})", facts)
 
 
-def _check_outputs(args: argparse.Namespace) -> None:
-    """Refuse what could not be written before hours are spent on it."""
-    check_output("-o", args.output, reads=[args.run])
-    if args.explain:
-        check_output("--explain", args.explain, reads=[args.run])
-    if args.explain and Path(args.explain).absolute() == Path(args.output).absolute():
-        raise ConfigError(f"-o and --explain are the same file: {args.explain}")
-
-
-def _chosen(queries: Sequence[Query], first_stage: Run, args: argparse.Namespace) -> list[Query]:
-    """The topics of the split that the run lists, in the split's order; what is left out is said."""
+def _chosen(queries: Sequence[Query], first_stage: Run, args: argparse.Namespace, over: str) -> list[Query]:
+    """The topics that the run lists, in the order of the split or file; what is left out is said."""
+    named = args.queries or f"the split {over!r}"
     listed = [query for query in queries if query.qid in first_stage]
     if not listed:
+        where = named if args.queries else f"{named} of {args.collection}"
         raise DataError(
-            f"none of the {len(first_stage)} topics of {args.run} is in the split {args.split!r} of {args.collection}, "
+            f"none of the {len(first_stage)} topics of {args.run} is in {where}, "
             f"which has {len(queries)}; is it a run over another split?"
         )
     if len(listed) < len(queries):
-        print(f"{len(queries) - len(listed)} of {len(queries)} topics are not in {args.run}", file=sys.stderr)
+        _say(f"{len(queries) - len(listed)} of {len(queries)} topics are not in {args.run}")
     if extra := len(first_stage) - len(listed):
-        print(f"{extra} topics of {args.run} are not in the split {args.split!r} and are left out", file=sys.stderr)
+        _say(f"{extra} topics of {args.run} are not in {named} and are left out")
     return listed[: args.limit]
 
 
-def _with_tails(
-    listings: Sequence[CandidateList],
-    orders: Sequence[list[str]],
-    first_stage: Run,
-    exclusions: Mapping[str, frozenset[str]],
-) -> Run:
-    """A run of the reranked documents, followed by those of the first stage that were neither reranked nor excluded."""
-    from rankrl.runs import ranked, strictly_decreasing
+def _reranked(args: argparse.Namespace, loaded: LoadedReranker, listings: Sequence[CandidateList]) -> list[Ranking]:
+    """One ranking per list, with progress shown and calls explained."""
+    from rankrl.commands._rerank_plan import expected_calls
+    from rankrl.commands._rerank_progress import Meter, shown
 
-    reranked = {}
-    for listing, docids in zip(listings, orders, strict=True):
-        unwanted = exclusions.get(listing.query.qid, frozenset())
-        kept = [docid for docid in ranked(first_stage[listing.query.qid]) if docid not in unwanted]
-        below = kept[len(docids) :]
-        reranked[listing.query.qid] = strictly_decreasing([*docids, *below])
-    return reranked
-
-
-@contextmanager
-def _explaining(path: str | None) -> Iterator[Callable[[Call], None] | None]:
-    """A function that writes a call as a line of the file, which appears when the block ends well."""
-    from rankrl.files import atomic_writer
-
-    with atomic_writer(path) if path else nullcontext() as file:
-        yield (lambda call: _write_call(file, call)) if file is not None else None
-
-
-def _write_call(file: IO[str], call: Call) -> None:
-    docids = call.listing.docids
-    line = {
-        "qid": call.listing.query.qid,
-        "docids": docids,
-        "order": [docids[i] for i in call.reading.ranking.order],
-        "status": call.reading.report.status,
-        "text": call.answer.text,
-        "prompt_tokens": call.answer.prompt_tokens,
-        "completion_tokens": call.answer.completion_tokens,
-        "finish_reason": call.answer.finish_reason,
-    }
-    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    calls = expected_calls(loaded.reranker, listings, passes=args.passes, shuffles=args.shuffles)
+    meter = Meter(len(listings), None if calls is None else calls.expected)
+    with _going_on(args), files.explaining(args, loaded) as on_call, shown(meter):
+        return loaded.rerank_lists(
+            listings,
+            max_live=args.max_live,
+            passes=args.passes,
+            shuffles=args.shuffles,
+            on_round=lambda finished, _: meter.ended(finished),
+            on_call=on_call,
+            on_answer=lambda _, answer: meter.answered(answer),
+        )
 
 
 @contextmanager
-def _progress(topics: int) -> Iterator[Callable[[int, int], None] | None]:
-    """An on_round that draws on a terminal; None where nobody is watching."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        finished = bars.add_task("topics", total=topics)
-        yield lambda done, _: bars.update(finished, completed=done)
+def _going_on(args: argparse.Namespace) -> Iterator[None]:
+    """When the block fails or is interrupted: says that what was answered is not lost."""
+    try:
+        yield
+    except BaseException:
+        if args.journal is not None:
+            _say(f"what was answered is in {args.journal}: the same command goes on from there")
+        raise
 
 
-def _describe(
+def _write(
     args: argparse.Namespace,
     loaded: LoadedReranker,
-    collection: Mapping[str, Any],
+    asked: _Asked,
+    rankings: Sequence[Ranking],
     options: Mapping[str, Any],
-    topics: int,
+    *,
+    first_stage: Mapping[str, Any],
     took_s: float,
 ) -> None:
-    """Write what the run was made of beside it: collection, first stage, reranker, model, cost.
+    """The run and what goes beside it, and an account of it all."""
+    from rankrl.commands._runs import deliver_run
 
-    options are those of the command line; settings are all that reranker and engine were made with,
-    what the model's card says included.
-    """
-    from rankrl.provenance import source_facts, write_provenance
-    from rankrl.reranking import prompt_fingerprint, settings
-
-    first_stage, remark = source_facts(args.run)
-    if remark:
-        print(remark, file=sys.stderr)
-    reranker = {
-        "name": args.reranker,
-        "model": args.model,
-        "engine": args.engine or type(loaded.engine).__name__,
-        "options": options,
-        "settings": {**settings(loaded.reranker), **settings(loaded.engine)},
-        "engine_fingerprint": getattr(loaded.engine, "fingerprint", None),
-        "prompt_sha256": prompt_fingerprint(loaded.reranker),
-    }
-    cost = {**asdict(loaded.cost), "readings": dict(loaded.readings)}
-    facts = {"collection": collection, "split": args.split, "topics": topics, "depth": args.depth, "limit": args.limit}
-    whole = {**facts, "reranker": reranker, "first_stage": first_stage, "cost": cost, "seconds": round(took_s, 6)}
-    write_provenance(args.output, whole)
+    run = files.with_tails(asked.listings, rankings, asked.first_stage, asked.exclusions)
+    deliver_run(args.output, run, tag=args.reranker)
+    scores, remark = files.write_scores(args, asked.listings, rankings)
+    _say(remark)
+    _say(_account(args, loaded, asked, took_s, scores))
+    _say(_how_it_stopped(args, loaded, len(asked.listings)))
+    if args.output != STDOUT and Path(args.output).is_file():  # not a pipe or /dev/null
+        facts = {**asked.facts, "first_stage": first_stage}
+        qids = [listing.query.qid for listing in asked.listings]
+        files.describe(args, loaded, facts, options, qids=qids, scores=scores, took_s=took_s)
 
 
-def _account(loaded: LoadedReranker, over: str, topics: int, took_s: float, output: str) -> str:
+def _account(args: argparse.Namespace, loaded: LoadedReranker, asked: _Asked, took_s: float, scores: str | None) -> str:
     """What was done and what it cost, in one line."""
     cost, read = loaded.cost, loaded.readings
     malformed = (read["repaired"] + read["failed"]) / max(1, read.total())
+    journal = f" ({cost.cached} from the journal)" if cost.cached else ""
+    money = "" if cost.cost is None else f", cost {cost.cost:,.4f}"
+    where = "stdout" if args.output == STDOUT else args.output
     return (
-        f"{loaded.name} over {over}: {topics} topics, {cost.calls} calls in {cost.rounds} rounds, "
-        f"{cost.prompt_tokens} prompt + {cost.completion_tokens} completion tokens, "
+        f"{loaded.name} over {asked.over}: {len(asked.listings)} topics, {cost.calls} calls{journal} in {cost.rounds} "
+        f"rounds, depth {cost.depth}, {cost.prompt_tokens} prompt + {cost.completion_tokens} completion tokens{money}, "
         f"malformed {malformed:.1%} (unreadable {read['failed'] / max(1, read.total()):.1%}), "
-        f"truncated {cost.truncated / max(1, cost.calls):.1%}, {took_s:.1f} s, written to {output}"
+        f"truncated {cost.truncated / max(1, cost.calls):.1%}, {took_s:.1f} s, written to {where}"
+        + (f", scores to {scores}" if scores else "")
     )
+
+
+def _how_it_stopped(args: argparse.Namespace, loaded: LoadedReranker, topics: int) -> str:
+    """For a run that a limit stopped: how far it got and how to go on; "" for a whole one."""
+    if not loaded.stopped:
+        return ""
+    unfinished = len(loaded.unfinished)
+    if args.journal is None:
+        how = "the answers were not kept: with --journal FILE the next one would not ask them again"
+    else:
+        how = f"run the same command again to go on: what is in {args.journal} is not asked again, and does not count"
+    return (
+        f"stopped by {loaded.stopped}: {topics - unfinished} of {topics} topics are finished, {unfinished} are not and "
+        f"stand in the order found so far or in that of the first stage; {how}"
+    )
+
+
+def _dry_run(
+    args: argparse.Namespace,
+    reranker: Any,
+    part: Any,
+    make: Callable[..., Any],
+    options: Mapping[str, Any],
+    asked: _Asked,
+) -> int:
+    """Print what the reranking would cost."""
+    from rankrl.commands import _rerank_plan as plan
+    from rankrl.reranking import with_clip
+
+    engine = options_.engine_settings(args, part, make, options)
+    tokenizer, counted_by = plan.tokenizer_of(args.model, options_.engine_name(args, part), engine)
+    count: plan.Count = plan.word_counter
+    if tokenizer is not None:
+        from rankrl.engines.transformers import TokenClip
+
+        reranker = with_clip(reranker, TokenClip(tokenizer))
+        count = plan.token_counter(tokenizer, engine.get("chat_template_kwargs"))
+    found = plan.estimate(
+        reranker,
+        asked.listings,
+        count=count,
+        counted_by=counted_by,
+        max_new_tokens=engine.get("max_new_tokens"),
+        passes=args.passes,
+        shuffles=args.shuffles,
+        prices=None if args.price_in is None else (args.price_in, args.price_out),
+    )
+    print(plan.as_json(args, found, asked.facts) if args.json else plan.as_table(args, found, asked.over), end="")
+    for remark in plan.remarks(args, found):
+        _say(remark)
+    return 0
+
+
+def _say(line: str) -> None:
+    if line:
+        print(line, file=sys.stderr)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from rankrl.commands._options import add_options, given_options, refuse_unknown
 from rankrl.commands._outputs import STDOUT, check_output
+from rankrl.commands._queries import asked, own_queries
 from rankrl.commands._runs import deliver_run, say
 from rankrl.errors import ConfigError
 
@@ -34,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="what is searched: see `rankrl list collections`, or a folder in BEIR layout",
     )
-    asked = parser.add_mutually_exclusive_group()
-    asked.add_argument("--split", help="whose topics; 'all' takes every query, judged or not (default: test)")
-    asked.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--split", help="whose topics; 'all' takes every query, judged or not (default: test)")
+    which.add_argument(
         "--queries", metavar="FILE", help="queries of your own: lines of qid, tab, text, or of JSON (.gz, .xz)"
     )
     parser.add_argument("--k", type=int, default=100, help="documents per query, at most (default: %(default)s)")
@@ -97,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     from retrieval.collections import load_collection
 
     collection = load_collection(args.collection)
-    queries, split, exclusions = _asked(args, collection)
+    queries, split, exclusions = asked(args, collection)
     for query in queries:  # before the search rather than after it
         check_qid(query.qid)
 
@@ -116,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
         facts = {
             "collection": collection.facts(split),
             "split": split,
-            "queries": _own_queries(args.queries),
+            "queries": own_queries(args.queries),
             "topics": len(lists),
             "empty_topics": empty,
             "k": args.k,
@@ -142,27 +143,6 @@ def _files_read(args: argparse.Namespace) -> Iterator[str]:
         yield args.queries
     place = Path(args.collection)
     yield from map(str, place.rglob("*") if place.is_dir() else [place])
-
-
-def _asked(
-    args: argparse.Namespace, collection: Any
-) -> tuple[Sequence[Query], str | None, Mapping[str, frozenset[str]]]:
-    """(queries, their split or None for no single one, what must not be returned for them)."""
-    if args.queries is not None:
-        from rankrl.commands._queries import read_queries
-
-        return read_queries(args.queries), None, {}
-    split = args.split or "test"
-    whole = None if split == "all" and "all" not in collection.splits else split
-    return collection.queries(whole), whole, collection.exclusions(whole)
-
-
-def _own_queries(path: str | None) -> dict[str, str | None] | None:
-    if path is None:
-        return None
-    from rankrl.provenance import source_sha256
-
-    return {"file": path, "sha256": source_sha256(path)}
 
 
 def _maker(name: str, part: Any) -> Any:
