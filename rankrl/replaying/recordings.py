@@ -118,7 +118,7 @@ def read_calls(path: str | Path, rows_of: Iterable[tuple[int | str, Any]] | None
     for place, row in rows(path, "log") if rows_of is None else rows_of:
         where = f"{path}:{place}"
         if not isinstance(row, dict):
-            raise DataError(f"{where}: not a call of --explain: {shortened(repr(row))}")
+            raise DataError(f"{where}: not a call of --explain: {shortened(repr(row))[1:-1]}")
         if "reranker" in row and "docids" not in row:
             if recording.answers or recording.header:
                 raise DataError(f"{where}: a second header; are two logs in one file?")
@@ -146,7 +146,7 @@ def _call(row: Mapping[str, Any], where: str) -> tuple[Asked, str, str, Answer]:
     choices = _texts(row.get("choices", []), "choices", where)
     sample, begun, text = row.get("sample", 0), row.get("begun", ""), row["text"]
     if isinstance(sample, bool) or not isinstance(sample, int):
-        raise DataError(f"{where}: sample is {shortened(repr(sample))}; expected a whole number")
+        raise DataError(f"{where}: sample is {shortened(repr(sample))[1:-1]}; expected a whole number")
     if not isinstance(text, str) or not isinstance(begun, str):
         raise DataError(f"{where}: text and begun must be texts")
     answer = Answer(
@@ -160,7 +160,7 @@ def _call(row: Mapping[str, Any], where: str) -> tuple[Asked, str, str, Answer]:
 
 def _texts(value: Any, name: str, where: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise DataError(f"{where}: {name} is {shortened(repr(value))}; expected a list of texts")
+        raise DataError(f"{where}: {name} is {shortened(repr(value))[1:-1]}; expected a list of texts")
     return tuple(value)
 
 
@@ -170,7 +170,7 @@ def _is_number(value: Any) -> bool:
 
 def _scores(value: Any, choices: int, where: str) -> tuple[float | None, ...]:
     if not isinstance(value, list) or not all(score is None or _is_number(score) for score in value):
-        raise DataError(f"{where}: scores is {shortened(repr(value))}; expected a list of numbers and nulls")
+        raise DataError(f"{where}: scores is {shortened(repr(value))[1:-1]}; expected a list of numbers and nulls")
     if len(value) != choices:
         raise DataError(f"{where}: {len(value)} scores for {choices} choices")
     return tuple(None if score is None else float(score) for score in value)
@@ -184,7 +184,7 @@ def _tokens(value: Any, where: str) -> tuple[Token, ...]:
         )
     except (TypeError, ValueError):
         raise DataError(
-            f"{where}: tokens is {shortened(repr(value))}; expected [text, logprob, alternatives]"
+            f"{where}: tokens is {shortened(repr(value))[1:-1]}; expected [text, logprob, alternatives]"
         ) from None
 
 

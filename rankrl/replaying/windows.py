@@ -70,13 +70,13 @@ def _window(row: Any, where: str) -> Window:
     if "n" in row and n != end - start:
         raise DataError(f"{where}: n is {n}, but the window from {start} to {end} has {end - start} places")
     if not isinstance(row["response"], str):
-        raise DataError(f"{where}: the response is {shortened(repr(row['response']))}; expected a text")
+        raise DataError(f"{where}: the response is {shortened(repr(row['response']))[1:-1]}; expected a text")
     return Window(where, qid, start, end, row["response"])
 
 
 def _whole(value: Any, key: str, where: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise DataError(f"{where}: {key} is {shortened(repr(value))}; expected a whole number")
+        raise DataError(f"{where}: {key} is {shortened(repr(value))[1:-1]}; expected a whole number")
     return value
 
 

@@ -1,0 +1,315 @@
+"""`rankrl replay`: runs built again from real logs of other tools, from our own calls and journals, without a model."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rankrl.cli import main
+from rankrl.errors import DataError
+from rankrl.lookup import lookup, names
+from rankrl.parsing.permutation import parse_permutation
+from rankrl.provenance import read_provenance
+from rankrl.replaying.candidates import shown_candidates
+from rankrl.replaying.engine import replay_orders, textless
+from rankrl.replaying.recordings import Asker, Recording, _keep
+from rankrl.replaying.windows import Window, read_windows, replay_windows
+from rankrl.runs import ranked, read_run
+from rankrl.types import Answer, Candidate, CandidateList, Query
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from random_answers import answer_to
+
+EXCERPT = Path(__file__).with_name("data") / "rankvicuna_logs"
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+LOGS = sorted(path.name for path in EXCERPT.glob("*.jsonl"))
+
+
+def rows_of(path):
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+def replayed_by_hand(rows):
+    """qid -> labels d1..d100 after all windows; every number is a label. Nothing of rankrl is used."""
+    orders = defaultdict(lambda: [f"d{i}" for i in range(1, 101)])
+    for row in rows:
+        window = orders[row["qid"]][row["start"] : row["end"]]
+        named = []
+        for label in map(int, re.findall("[0-9]+", row["response"])):
+            if 1 <= label <= row["n"] and window[label - 1] not in named:
+                named.append(window[label - 1])
+        orders[row["qid"]][row["start"] : row["end"]] = named + [docid for docid in window if docid not in named]
+    return dict(orders)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A first stage d1..d120 for every topic of the excerpt and for one more."""
+    monkeypatch.chdir(tmp_path)
+    qids = [*sorted({row["qid"] for name in LOGS for row in rows_of(EXCERPT / name)}), "more"]
+    lines = [f"{qid} Q0 d{i} {i} {200 - i} bm25\n" for qid in qids for i in range(1, 121)]
+    (tmp_path / "bm25.trec").write_text("".join(lines))
+    return tmp_path
+
+
+def replay(log, *more, output="out.trec"):
+    where = ["-o", output] if output else []
+    return main(["replay", str(log), "--run", "bm25.trec", *where, *more])
+
+
+def refused(capsys, *args, **more):
+    assert replay(*args, **more) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("name", LOGS)
+def test_real_answers_give_the_order_worked_out_apart(folder, name):
+    assert replay(EXCERPT / name) == 0
+    expected = replayed_by_hand(rows_of(EXCERPT / name))
+    run = read_run("out.trec")
+    assert set(run) == set(expected)
+    for qid, docids in expected.items():
+        assert ranked(run[qid]) == [*docids, *(f"d{i}" for i in range(101, 121))]
+        assert len(set(run[qid].values())) == 120
+
+
+def test_what_was_replayed_stands_beside_the_run_and_is_said(folder, capsys):
+    assert replay(EXCERPT / "vicuna-13b-v1.5.jsonl", "--report") == 0
+    said = capsys.readouterr()
+    numbers = [re.findall("[0-9]+", row["response"]) for row in rows_of(EXCERPT / "vicuna-13b-v1.5.jsonl")]
+    different = sum(len(set(found)) for found in numbers)
+    heads, line = (re.split(r"  +", text) for text in said.out.splitlines())
+    assert dict(zip(heads, line, strict=True)) == {
+        "log": "vicuna-13b-v1.5.jsonl", "read by": "digits", "topics": "3", "answers": "27", "ok": "0", "repaired": "27",
+        "failed": "0", "repeated": str(sum(map(len, numbers)) - different), "out of range": "0",
+        "missing": str(27 * 20 - different), "malformed": "27", "truncated": "0",
+        "unrecorded": "0",
+    }  # fmt: skip
+    assert "27 answers, 0 ok, 27 repaired, 0 failed; 8 of 11 topics of bm25.trec are not in it" in said.err
+    found = read_provenance("out.trec")
+    assert found["replay"]["rule"] == "digits" and found["replay"]["depth"] == 100 and found["topics"] == 3
+    assert len(found["replay"]["sha256"]) == len(found["first_stage"]["sha256"]) == 64
+    assert found["answers"]["repaired"] == 27
+
+
+def test_a_better_parser_reads_an_old_log_anew(folder):
+    """Of "20 passages are provided." the digits rule puts passage 20 first; the bracket rule sees no order."""
+    log = EXCERPT / "vicuna-13b-v1.5.jsonl"
+    for more in (["--rule", "brackets"], ["--reranker", "listwise"]):
+        assert replay(log, *more) == 0
+        assert ranked(read_run("out.trec")["264014"]) == [f"d{i}" for i in range(1, 121)]
+    assert replay(log, "--reranker", "listwise", "--option", "compat=upstream") == 0
+    by_hand = replayed_by_hand(rows_of(log))["264014"]
+    assert ranked(read_run("out.trec")["264014"])[:100] == by_hand != [f"d{i}" for i in range(1, 101)]
+
+
+def test_calls_are_explained_and_topics_limited(folder):
+    assert replay(EXCERPT / "rankvicuna.jsonl", "--limit", "1", "--explain", "calls.jsonl", output=None) == 0
+    calls = rows_of("calls.jsonl")
+    assert len(calls) == 9 and {call["qid"] for call in calls} == {"489204"}
+    first = rows_of(EXCERPT / "rankvicuna.jsonl")[0]
+    assert calls[0]["docids"] == [f"d{i}" for i in range(81, 101)] and calls[0]["text"] == first["response"]
+    reading = parse_permutation(first["response"], 20, rule="digits")
+    assert calls[0]["order"] == [f"d{i + 81}" for i in reading.ranking.order]
+    assert calls[0]["status"] == "repaired" and calls[0]["report"]["malformed"]
+
+
+def test_a_packed_log_is_read_as_it_is(folder):
+    plain = EXCERPT / "rankvicuna.jsonl"
+    (folder / "log.jsonl.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    assert replay(plain, output="a.trec") == replay("log.jsonl.gz", output="b.trec") == 0
+    assert Path("a.trec").read_bytes() == Path("b.trec").read_bytes()
+
+
+@pytest.mark.skipif(not (SHARED / "rankvicuna-logs").is_dir(), reason="the twelve logs are not here")
+@pytest.mark.parametrize("entry", range(12))
+def test_each_of_the_twelve_logs_gives_its_published_ndcg(entry, tmp_path, capsys):
+    log = json.loads((SHARED / "rankvicuna-logs" / "index.json").read_text())[entry]
+    path, run = SHARED / "rankvicuna-logs" / log["file"], tmp_path / "out.trec"
+    first_stage = SHARED / log["first_stage_run"]
+    assert main(["replay", str(path), "--run", str(first_stage), "--depth", str(log["depth"]), "-o", str(run)]) == 0
+    capsys.readouterr()
+    measure = ["--metrics", "nDCG@10", "--format", "json", "--collection", str(SHARED / "dl19")]
+    assert main(["evaluate", str(run), *measure]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["runs"].values()
+    assert f"{found['measures']['nDCG@10']['mean']:.4f}" == f"{log['ndcg_cut_10_after_replay']:.4f}"
+    assert read_provenance(run)["answers"]["answers"] == log["responses"]
+
+
+ROW = {"qid": "q", "window": 0, "start": 0, "end": 3, "n": 3, "response": "[2]"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{**ROW, "qid": "x"}], "log.jsonl:1: the first stage has no topic 'x'"),
+        ([{**ROW, "end": 0}], "log.jsonl:1: the window goes from 0 to 0"),
+        ([{**ROW, "start": -1, "n": 4}], "log.jsonl:1: the window goes from -1 to 3"),
+        ([{**ROW, "n": 4}], "log.jsonl:1: n is 4, but the window from 0 to 3 has 3 places"),
+        ([{**ROW, "end": 3.0}], "log.jsonl:1: end is 3.0; expected a whole number"),
+        ([{**ROW, "start": True}], "log.jsonl:1: start is True; expected a whole number"),
+        ([{**ROW, "response": None}], "log.jsonl:1: the response is None; expected a text"),
+        ([ROW, {**ROW, "window": 2}], "log.jsonl:2: topic 'q': window 2 where 1 is next; a row is missing"),
+        ([{**ROW, "window": 1}], "log.jsonl:1: topic 'q': window 1 where 0 is next; a row is missing"),
+        ([ROW, ROW], "log.jsonl:2: topic 'q': window 0 where 1 is next; are two logs in one file?"),
+        ([ROW, {"text": "x"}], "log.jsonl:2: not the row of a window"),
+        ([ROW, 7], "log.jsonl:2: not the row of a window"),
+        ([{**ROW, "start": 2, "end": 6, "n": 4}], "log.jsonl:1: topic 'q': the window ends at 6, but there are only 5"),
+        ([], "log.jsonl is empty"),
+        ([7], "log.jsonl:1: not a call of --explain: 7"),
+        ([{"qid": "q", "text": "x"}], "log.jsonl:1: a call without docids"),
+    ],
+)
+def test_a_log_that_cannot_be_right_is_refused_with_its_line(tmp_path, monkeypatch, capsys, rows, message):
+    monkeypatch.chdir(tmp_path)
+    Path("bm25.trec").write_text("".join(f"q Q0 d{i} {i} {9 - i} bm25\n" for i in range(5)))
+    Path("log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert message in refused(capsys, "log.jsonl")
+    assert not Path("out.trec").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--depth", "0"], "--depth is 0"),
+        (["--depth", "50"], "there are only 50 candidates; give the first stage and the --depth"),
+        (["--passes", "2"], "--passes is for what rankrl recorded"),
+        (["--collection", "scifact"], "--collection is for what rankrl recorded"),
+        (["--missing", "stop"], "--missing is for what rankrl recorded"),
+        (["--rule", "digits", "--reranker", "listwise"], "give it or --reranker"),
+        (["--rule", "digits", "--option", "size=3"], "--rule has none"),
+        (["--reranker", "listwize"], "no reranker 'listwize', did you mean 'listwise'"),
+        (["--reranker", "listwise", "--option", "windov=3"], "no option of listwise 'windov', did you mean 'window'"),
+        (["--explain", "out.trec"], "-o and --explain are the same file"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(folder, capsys, more, message):
+    assert message in refused(capsys, EXCERPT / "rankvicuna.jsonl", *more)
+    assert not (folder / "out.trec").exists()
+
+
+def test_nothing_is_read_for_nothing_and_no_input_is_replaced(folder, capsys):
+    assert "give -o RUN, --report or --explain" in refused(capsys, EXCERPT / "rankvicuna.jsonl", output=None)
+    assert "-o bm25.trec is one of the files to read" in refused(capsys, EXCERPT / LOGS[0], output="bm25.trec")
+    assert "log not found: nowhere.jsonl" in refused(capsys, "nowhere.jsonl")
+
+
+@given(st.data())
+def test_windows_only_ever_reorder_what_they_hold(data):
+    docids = [f"d{i}" for i in range(data.draw(st.integers(1, 12)))]
+    windows = []
+    for number in range(data.draw(st.integers(0, 5))):
+        start = data.draw(st.integers(0, len(docids) - 1))
+        end = data.draw(st.integers(start + 1, len(docids)))
+        windows.append(Window(f"log:{number}", "q", start, end, data.draw(st.text("[]0123456789 >", max_size=20))))
+    order = list(docids)
+    for window in windows:
+        before = list(order)
+        order = replay_windows([window], {"q": order}, parse_permutation).orders["q"]
+        assert sorted(order) == sorted(docids)
+        assert order[: window.start] == before[: window.start] and order[window.end :] == before[window.end :]
+    if windows:
+        assert replay_windows(windows, {"q": docids}, parse_permutation).orders["q"] == order
+
+
+def test_windows_without_numbers_are_taken_in_file_order(tmp_path):
+    (tmp_path / "log").write_text('{"qid": 7, "start": 1, "end": 3, "response": "[2]"}\n' * 2)
+    assert [(w.qid, w.start, len(w)) for w in read_windows(tmp_path / "log")] == [("7", 1, 2)] * 2
+
+
+# what rankrl itself recorded
+
+
+def candidates(qid, n, score=None):
+    texts = (f"passage {qid} {i} of many words about the query" for i in range(n))
+    return CandidateList(
+        Query(qid, f"what is {qid}"), tuple(Candidate(f"{qid}-{i}", t, score=float(n - i)) for i, t in enumerate(texts))
+    )
+
+
+def recorded(reranker, listings, *, seed=0):
+    """(orders, recording) of orderings that are answered by `answer_to`."""
+    recording, orders = Recording(Asker("it")), {}
+    for listing in listings:
+        steps, answers = reranker.order(listing), None
+        while True:
+            try:
+                asked = next(steps) if answers is None else steps.send(answers)
+            except StopIteration as stop:
+                orders[listing.query.qid] = stop.value.docids(listing)
+                break
+            answers = [answer_to(request, seed=seed) for request in asked]
+            for request, answer in zip(asked, answers, strict=True):
+                at = (request.shown.query.qid, request.shown.docids, request.choices, request.sample)
+                _keep(recording.answers, at, request.key, request.begun, answer)
+    return orders, recording
+
+
+@pytest.mark.parametrize("name", names("rerankers"))
+@pytest.mark.parametrize("n", [1, 2, 7, 25])
+def test_every_reranker_comes_out_again_without_a_text(name, n):
+    reranker = lookup(name, "rerankers")()
+    listings = [candidates(qid, n) for qid in ("a", "b")]
+    for seed in range(3):
+        orders, recording = recorded(reranker, listings, seed=seed)
+        lists = textless({one.query.qid: [(c.docid, c.score) for c in one.candidates] for one in listings})
+        replay = replay_orders(reranker, lists, recording)
+        assert replay.orders == orders
+        assert replay.tally.answers >= sum(map(len, recording.answers.values()))
+        assert replay.tally.unrecorded == 0
+
+
+def test_two_topics_without_texts_are_never_asked_alike():
+    one, two = textless({"a": [("d1", 1.0), ("d2", 0.5)], "b": [("d1", 1.0), ("d2", 0.5)]})
+    texts = [one.query.text, two.query.text, *(c.text for c in one.candidates)]
+    assert len(set(texts)) == 4 and all(len(text.split()) == 1 for text in texts)
+
+
+def test_different_answers_about_the_same_passages_are_not_guessed_between():
+    reranker = lookup("rank_r1", "rerankers")()
+    _, recording = recorded(reranker, [candidates("a", 3)])
+    found = next(iter(recording.answers.values()))
+    found["other key"] = ("", Answer("something else"))
+    lists = textless({"a": [(docid, 1.0) for docid in candidates("a", 3).docids]})
+    with pytest.raises(DataError, match="2 different answers to prompts about topic 'a': a-"):
+        replay_orders(reranker, lists, recording)
+
+
+@pytest.mark.parametrize(
+    ("shown", "depth", "reranked", "below"),
+    [
+        ({"q": ["d1", "d3"]}, None, ["d1", "d2", "d3"], ["q", "d4"]),
+        ({"q": ["d1", "d3"]}, 2, None, None),
+        ({"q": ["d1"]}, 3, ["d1", "d2", "d3"], ["q", "d4"]),
+        ({"q": ["d1", "d4"]}, None, ["d1", "d2", "d3", "d4"], []),
+        ({"q": ["q"]}, 4, ["d1", "d2", "d3", "q"], ["d4"]),
+        ({"q": ["d1"]}, 4, ["d1", "d2", "d3", "d4"], []),
+    ],
+)
+def test_the_candidates_are_those_that_rerank_had(shown, depth, reranked, below):
+    """A document whose id is the topic's is left out where it would have been a candidate and was never shown."""
+    first_stage = {"other": {"x": 1.0}, "q": {"d1": 5.0, "d2": 4.0, "d3": 3.0, "q": 2.0, "d4": 1.0}}
+    if reranked is None:
+        with pytest.raises(DataError, match="the log shows 'd3'"):
+            shown_candidates(first_stage, shown, depth=depth)
+        return
+    found = shown_candidates(first_stage, shown, depth=depth)
+    assert (found.reranked, found.below) == ({"q": reranked}, {"q": below})
+    assert list(found.with_tails({"q": reranked})["q"]) == [*reranked, *below]
+
+
+def test_exclusions_that_are_known_count_and_a_topic_that_is_not_there_is_refused():
+    first_stage = {"q": {"d1": 5.0, "d2": 4.0, "q": 2.0}}
+    found = shown_candidates(first_stage, {"q": ["d2"]}, depth=1, exclusions={"q": ["d1"]})
+    assert (found.reranked, found.below) == ({"q": ["d2"]}, {"q": ["q"]})
+    with pytest.raises(DataError, match="no topic 'p'"):
+        shown_candidates(first_stage, {"p": ["d2"]})
