@@ -3,28 +3,81 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
+from functools import lru_cache
 
 from rankrl.rerankers._templates import Passage
 from rankrl.types import Candidate, CandidateList
 
-_NUMBER = re.compile(r"\[\s*(\d+)\s*\]")
-_LETTER = re.compile(r"\[\s*([A-Z])\s*\]")
-_NAMED = re.compile(r"\b(passage|document)\s+(\w{1,3})\s*:", re.IGNORECASE)
-_OPENING = re.compile(r"<(?=[/|｜!a-z_])", re.IGNORECASE)
-_TURN = re.compile(r"\[\s*(/?\s*(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS))\s*\]", re.IGNORECASE)
+_TURNS = (
+    "(?i:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)|TOOL_CONTENT|MODEL_SETTINGS|ARGS|CALL_ID|THINK|"
+    "BEGIN_AUDIO|AUDIO|TRANSCRIBE|IMG_BREAK|IMG_END|IMG|PREFIX|MIDDLE|SUFFIX|CLS|SEP|PAD|UNK|[gs]?MASK|BOS|EOS|unused\\d+|control_\\d+"
+)
+_EDITS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(rf"\[\s*([A-Z]|\d+|/?\s*(?:{_TURNS}))\s*\]"), r"(\1)"),
+    (re.compile(r"\b(passage|document)(\s*\d{1,3}|\s+\w{1,3})\s*:", re.IGNORECASE), r"\1\2 -"),
+    (re.compile(r"\b(query|document|passage|relevan(?:t|ce)|instruct(?:ion)?)\s*:", re.IGNORECASE), r"\1 -"),
+    (re.compile(r"<(?=[/|!a-z_])", re.IGNORECASE), "< "),
+)
+"""What reads as a part of a prompt, and what is written for it: labels and turns in brackets, named labels, fields, tags."""
+
+_UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]"
+)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 Clip = Callable[[str, int], str]
 """(text, max_tokens) -> the longest beginning of it that has at most so many tokens."""
 
 
 def defused(text: str) -> str:
-    """`text` on one line, with nothing left that reads as a label, a tag `<answer>` or a chat token `<|im_end|>`.
+    """`text` on one line, with nothing left that reads as a label, a field, a tag `<answer>` or a chat token `<|im_end|>`.
 
-    Labels are `[3]`, `[C]`, `Passage C:` and `Document 3:`; brackets become round ones, the colon a dash.
+    Labels are `[3]`, `[C]`, `Passage C:` and `Document 3:`, fields `Query:`, `Document:`, `Passage:`, `Relevant:` and
+    `Instruct:`: brackets become round ones, the colon a dash. Tokens in brackets, `[INST]` or `[SEP]`, are treated as labels are.
+    A tag gets a space after its `<`. Characters that Unicode calls compatible with these count as these (full-width brackets,
+    circled digits), and unseen ones between them do not hide them; look-alikes of other scripts are left, because no
+    tokenizer and no parser takes them for the same. Half a surrogate pair, which no tokenizer takes, becomes U+FFFD.
     """
-    flat = _TURN.sub(r"(\1)", _NUMBER.sub(r"(\1)", _LETTER.sub(r"(\1)", " ".join(text.split()))))
-    return _OPENING.sub("< ", _NAMED.sub(r"\1 \2 -", flat))
+    flat = _SURROGATE.sub("\ufffd", " ".join(text.split()))
+    if flat.isascii():
+        for pattern, written in _EDITS:
+            flat = pattern.sub(written, flat)
+        return flat
+    folded, places = _folded(flat)
+    for pattern, written in _EDITS:
+        if found := list(pattern.finditer(folded)):
+            flat = _edited(flat, [(places[m.start()], places[m.end() - 1] + 1, m.expand(written)) for m in found])
+            folded, places = _folded(flat)
+    return flat
+
+
+def _edited(text: str, edits: list[tuple[int, int, str]]) -> str:
+    """`text` with [start, stop) replaced, for edits in order."""
+    parts, end = [], 0
+    for start, stop, written in edits:
+        parts += [text[end:start], written]
+        end = stop
+    return "".join([*parts, text[end:]])
+
+
+def _folded(text: str) -> tuple[str, range | list[int]]:
+    """(what a reader or tokenizer that normalizes makes of the text, the place in `text` of each of its characters)."""
+    folds = {c: fold for c in set(text) if not c.isascii() and (fold := _fold(c)) != c}
+    if not folds:
+        return text, range(len(text))
+    parts = [folds.get(c, c) for c in text]
+    return "".join(parts), [place for place, part in enumerate(parts) for _ in part]
+
+
+@lru_cache(maxsize=4096)
+def _fold(character: str) -> str:
+    """The ASCII characters that this one is compatible with, "" for one that is not seen, else itself."""
+    if _UNSEEN.match(character):
+        return ""
+    compatible = unicodedata.normalize("NFKC", character)
+    return compatible if compatible.isascii() else character
 
 
 def clip_words(text: str, max_words: int) -> str:
