@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -24,16 +24,19 @@ _UNSAFE = re.compile("[\ud800-\udfff\x85\u2028\u2029]")  # no UTF-8, or the end 
 
 
 @contextmanager
-def explaining(args: argparse.Namespace, loaded: LoadedReranker) -> Iterator[Callable[[Call], None] | None]:
+def explaining(
+    args: argparse.Namespace, loaded: LoadedReranker, qids: Sequence[str], excluded: Mapping[str, Collection[str]]
+) -> Iterator[Callable[[Call], None] | None]:
     """A function that writes a call as a line of --explain, which appears when the block ends well; None without it.
 
-    The first line says what asked: {"rankrl", "reranker", "settings", "prompt_sha256", "run", "depth"}.
+    The first line says what asked, and of what, so that `rankrl replay` can build the run again: {"rankrl", "reranker",
+    "settings", "prompt_sha256", "run", "depth", "passes", "shuffles", "topics", "excluded"}.
     """
     with atomic_writer(args.explain) if args.explain else nullcontext() as file:
         if file is None:
             yield None
             return
-        _write_line(file, _header(args, loaded))
+        _write_line(file, {**_header(args, loaded), **_topics(qids, excluded)})
         yield lambda call: _write_line(file, _explained(call, prompts=args.explain_prompts))
 
 
@@ -51,6 +54,10 @@ def _header(args: argparse.Namespace, loaded: LoadedReranker) -> dict[str, Any]:
         "passes": args.passes,
         "shuffles": args.shuffles,
     }
+
+
+def _topics(qids: Sequence[str], excluded: Mapping[str, Collection[str]]) -> dict[str, Any]:
+    return {"topics": list(qids), "excluded": {qid: sorted(excluded[qid]) for qid in qids if qid in excluded}}
 
 
 def _explained(call: Call, *, prompts: bool) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from rankrl.commands._outputs import STDOUT
 from rankrl.errors import DataError
 
 if TYPE_CHECKING:
+    from rankrl.contracts import Reranker
     from rankrl.reranking import LoadedReranker
     from rankrl.types import CandidateList, Query, Ranking, Run
 
@@ -51,13 +52,13 @@ class _Asked:
 
 def run(args: argparse.Namespace) -> int:
     options_.check_arguments(args)
-    from rankrl.lookup import lookup
-    from rankrl.reranking import build_reranker, part_of
+    from rankrl.cards import parameters, part_of
+    from rankrl.reranking import build_reranker, engine_class
 
     part = part_of(args.reranker)
-    make = lookup(options_.engine_spec(args, part), "engines")
+    make = engine_class(options_.engine_name(args, part))
     options = options_.chosen_options(args, part, make)
-    own = {name: value for name, value in options.items() if name in options_.parameters(part)}
+    own = {name: value for name, value in options.items() if name in parameters(part)}
     built = build_reranker(args.reranker, own, model=None if args.ignore_card else args.model)
     limits = options_.limits(args)
     asked = _read(args)
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         **options,
     )
     started_s = time.monotonic()
-    rankings = _reranked(args, loaded, asked.listings)
+    rankings = _reranked(args, loaded, asked)
     took_s = time.monotonic() - started_s
     _write(args, loaded, asked, rankings, options, first_stage=first_stage, took_s=took_s)
     return STOPPED if loaded.stopped else 0
@@ -126,14 +127,15 @@ def _chosen(queries: Sequence[Query], first_stage: Run, args: argparse.Namespace
     return listed[: args.limit]
 
 
-def _reranked(args: argparse.Namespace, loaded: LoadedReranker, listings: Sequence[CandidateList]) -> list[Ranking]:
+def _reranked(args: argparse.Namespace, loaded: LoadedReranker, asked: _Asked) -> list[Ranking]:
     """One ranking per list, with progress shown and calls explained."""
     from rankrl.commands._rerank_plan import expected_calls
     from rankrl.commands._rerank_progress import Meter, shown
 
+    listings, qids = asked.listings, [listing.query.qid for listing in asked.listings]
     calls = expected_calls(loaded.reranker, listings, passes=args.passes, shuffles=args.shuffles)
     meter = Meter(len(listings), None if calls is None else calls.expected)
-    with _going_on(args), files.explaining(args, loaded) as on_call, shown(meter):
+    with _going_on(args), files.explaining(args, loaded, qids, asked.exclusions) as on_call, shown(meter):
         return loaded.rerank_lists(
             listings,
             max_live=args.max_live,
@@ -214,7 +216,7 @@ def _how_it_stopped(args: argparse.Namespace, loaded: LoadedReranker, topics: in
 
 def _dry_run(
     args: argparse.Namespace,
-    reranker: Any,
+    reranker: Reranker,
     part: Any,
     make: Callable[..., Any],
     options: Mapping[str, Any],
@@ -222,22 +224,16 @@ def _dry_run(
 ) -> int:
     """Print what the reranking would cost."""
     from rankrl.commands import _rerank_plan as plan
+    from rankrl.commands._rerank_tokens import counter
     from rankrl.reranking import with_clip
 
-    engine = options_.engine_settings(args, part, make, options)
-    tokenizer, counted_by = plan.tokenizer_of(args.model, options_.engine_name(args, part), engine)
-    count: plan.Count = plan.word_counter
-    if tokenizer is not None:
-        from rankrl.engines.transformers import TokenClip
-
-        reranker = with_clip(reranker, TokenClip(tokenizer))
-        count = plan.token_counter(tokenizer, engine.get("chat_template_kwargs"))
+    settings = options_.engine_settings(args, part, make, options)
+    count = counter(args.model, options_.engine_name(args, part), settings)
     found = plan.estimate(
-        reranker,
+        with_clip(reranker, count.clip),
         asked.listings,
         count=count,
-        counted_by=counted_by,
-        max_new_tokens=engine.get("max_new_tokens"),
+        max_new_tokens=settings.get("max_new_tokens"),
         passes=args.passes,
         shuffles=args.shuffles,
         prices=None if args.price_in is None else (args.price_in, args.price_out),
