@@ -14,13 +14,14 @@ _TURNS = (
     "(?i:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)|TOOL_CONTENT|MODEL_SETTINGS|ARGS|CALL_ID|THINK|"
     "BEGIN_AUDIO|AUDIO|TRANSCRIBE|IMG_BREAK|IMG_END|IMG|PREFIX|MIDDLE|SUFFIX|CLS|SEP|PAD|UNK|[gs]?MASK|BOS|EOS|unused\\d+|control_\\d+"
 )
-_EDITS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(rf"\[\s*([A-Z]|\d+|/?\s*(?:{_TURNS}))\s*\]"), r"(\1)"),
-    (re.compile(r"\b(passage|document)(\s*\d{1,3}|\s+\w{1,3})\s*:", re.IGNORECASE), r"\1\2 -"),
-    (re.compile(r"\b(query|document|passage|relevan(?:t|ce)|instruct(?:ion)?)\s*:", re.IGNORECASE), r"\1 -"),
-    (re.compile(r"<(?=[/|!a-z_])", re.IGNORECASE), "< "),
+_EDITS: tuple[tuple[str, re.Pattern[str], str], ...] = (
+    ("[", re.compile(rf"\[\s*([A-Z]|\d+|/?\s*(?:{_TURNS}))\s*\]"), r"(\1)"),
+    (":", re.compile(r"\b(passage|document)(\s*\d{1,3}|\s+\w{1,3})\s*:", re.IGNORECASE), r"\1\2 -"),
+    (":", re.compile(r"\b(query|document|passage|relevan(?:t|ce)|instruct(?:ion)?)\s*:", re.IGNORECASE), r"\1 -"),
+    ("<", re.compile(r"<(?=[/|!a-z_])", re.IGNORECASE), "< "),
 )
-"""What reads as a part of a prompt, and what is written for it: labels and turns in brackets, named labels, fields, tags."""
+"""What reads as a part of a prompt (a character that it needs, a pattern) and what is written for it: labels and turns in
+brackets, named labels, fields, tags."""
 
 _UNSEEN = re.compile(
     "[\u00ad\u034f\u061c\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]"
@@ -40,17 +41,28 @@ def defused(text: str) -> str:
     circled digits), and unseen ones between them do not hide them; look-alikes of other scripts are left, because no
     tokenizer and no parser takes them for the same. Half a surrogate pair, which no tokenizer takes, becomes U+FFFD.
     """
-    flat = _SURROGATE.sub("\ufffd", " ".join(text.split()))
+    return _kept(text) if len(text) <= 4096 else _defused(text)  # orderings show a text several times
+
+
+def _defused(text: str) -> str:
+    flat = " ".join(text.split())
     if flat.isascii():
-        for pattern, written in _EDITS:
-            flat = pattern.sub(written, flat)
+        for needed, pattern, written in _EDITS:
+            if needed in flat:
+                flat = pattern.sub(written, flat)
         return flat
-    folded, places = _folded(flat)
-    for pattern, written in _EDITS:
-        if found := list(pattern.finditer(folded)):
+    flat = _SURROGATE.sub("\ufffd", flat)
+    folds = {ord(c): fold for c in set(flat) if not c.isascii() and (fold := _fold(c)) != c}
+    folded = flat.translate(folds)
+    for needed, pattern, written in _EDITS:
+        if needed in folded and (found := list(pattern.finditer(folded))):
+            places = [place for place, c in enumerate(flat) for _ in folds.get(ord(c), c)]
             flat = _edited(flat, [(places[m.start()], places[m.end() - 1] + 1, m.expand(written)) for m in found])
-            folded, places = _folded(flat)
+            folded = flat.translate(folds)
     return flat
+
+
+_kept = lru_cache(maxsize=4096)(_defused)
 
 
 def _edited(text: str, edits: list[tuple[int, int, str]]) -> str:
@@ -60,15 +72,6 @@ def _edited(text: str, edits: list[tuple[int, int, str]]) -> str:
         parts += [text[end:start], written]
         end = stop
     return "".join([*parts, text[end:]])
-
-
-def _folded(text: str) -> tuple[str, range | list[int]]:
-    """(what a reader or tokenizer that normalizes makes of the text, the place in `text` of each of its characters)."""
-    folds = {c: fold for c in set(text) if not c.isascii() and (fold := _fold(c)) != c}
-    if not folds:
-        return text, range(len(text))
-    parts = [folds.get(c, c) for c in text]
-    return "".join(parts), [place for place, part in enumerate(parts) for _ in part]
 
 
 @lru_cache(maxsize=4096)
