@@ -20,7 +20,7 @@ from rankrl.rerankers import _text
 from rankrl.rerankers._fields import check_fields
 from rankrl.rerankers._templates import wording
 from rankrl.rerankers._windows import check_window
-from rankrl.strategies import COMPAT
+from rankrl.strategies import COMPAT, plans
 from rankrl.strategies.sliding_window import sliding_window
 from rankrl.types import Answer, CandidateList, Messages, Reading, Request
 
@@ -96,6 +96,10 @@ class First:
     def order(self, listing: CandidateList) -> Steps:
         """The list after `passes` passes of the window."""
         return sliding_window(self, listing, size=self.window, stride=self.stride, passes=self.passes)
+
+    def plan(self, n: int) -> plans.Plan:
+        """What ordering n candidates asks."""
+        return plans.sliding_window(n, size=self.window, stride=self.stride, passes=self.passes)
 
     def spell(self, labels: Sequence[int]) -> str:
         """The completion that names `labels` (1-based), best first, in exactly the layout asked for."""

@@ -20,7 +20,7 @@ from rankrl.rerankers import _text
 from rankrl.rerankers._fields import check_fields
 from rankrl.rerankers._templates import wording
 from rankrl.rerankers._windows import check_window
-from rankrl.strategies import COMPAT
+from rankrl.strategies import COMPAT, plans
 from rankrl.strategies.sliding_window import sliding_window
 from rankrl.types import CandidateList, Messages, Reading
 
@@ -85,15 +85,18 @@ class Listwise:
 
     def order(self, listing: CandidateList) -> Steps:
         """The list after `passes` passes of the window."""
-        upstream = self.compat == "upstream" and self.template == "rankgpt"
         return sliding_window(
-            self,
-            listing,
-            size=self.window,
-            stride=self.stride,
-            passes=self.passes,
-            compat="upstream" if upstream else "rankrl",
+            self, listing, size=self.window, stride=self.stride, passes=self.passes, compat=self._windows
         )
+
+    @property
+    def _windows(self) -> str:
+        """Whose windows: RankGPT's are its own, rank_llm's are ours."""
+        return self.compat if self.template == "rankgpt" else "rankrl"
+
+    def plan(self, n: int) -> plans.Plan:
+        """What ordering n candidates asks."""
+        return plans.sliding_window(n, size=self.window, stride=self.stride, passes=self.passes, compat=self._windows)
 
     def spell(self, labels: Sequence[int]) -> str:
         """The completion that names `labels` (1-based), best first, in exactly the layout asked for."""

@@ -18,7 +18,7 @@ from rankrl.parsing.winner import parse_winner
 from rankrl.rerankers import _text
 from rankrl.rerankers._fields import check_fields
 from rankrl.rerankers._templates import wording
-from rankrl.strategies import COMPAT
+from rankrl.strategies import COMPAT, plans
 from rankrl.strategies.heap import heap
 from rankrl.types import CandidateList, Messages, Reading
 
@@ -96,6 +96,10 @@ class RankR1:
             votes=self.votes,
             compat=self.compat,
         )
+
+    def plan(self, n: int) -> plans.Plan:
+        """What ordering n candidates asks."""
+        return plans.heap(n, children=self.num_child, k=self.k, votes=self.votes)
 
     def answer(self, label: int, thought: str | None = None) -> str:
         """The completion that chooses `label` (1-based) in exactly the layout asked for; a target for supervised warm-up."""

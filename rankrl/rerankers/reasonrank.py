@@ -19,7 +19,7 @@ from rankrl.rerankers import _text
 from rankrl.rerankers._fields import check_fields
 from rankrl.rerankers._templates import wording
 from rankrl.rerankers._windows import check_window
-from rankrl.strategies import COMPAT
+from rankrl.strategies import COMPAT, plans
 from rankrl.strategies.sliding_window import sliding_window
 from rankrl.types import Candidate, CandidateList, Messages, Reading
 
@@ -82,6 +82,10 @@ class ReasonRank:
     def order(self, listing: CandidateList) -> Steps:
         """The list after `passes` passes of the window."""
         return sliding_window(self, listing, size=self.window, stride=self.stride, passes=self.passes)
+
+    def plan(self, n: int) -> plans.Plan:
+        """What ordering n candidates asks."""
+        return plans.sliding_window(n, size=self.window, stride=self.stride, passes=self.passes)
 
     def spell(self, labels: Sequence[int], thought: str | None = None) -> str:
         """The completion that names `labels` (1-based), best first, in exactly the layout asked for."""

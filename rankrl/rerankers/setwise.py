@@ -22,7 +22,7 @@ from rankrl.rerankers import _text
 from rankrl.rerankers._fields import check_fields
 from rankrl.rerankers._templates import wording
 from rankrl.rerankers._windows import check_window
-from rankrl.strategies import COMPAT
+from rankrl.strategies import COMPAT, plans
 from rankrl.strategies.bubble import bubble
 from rankrl.strategies.heap import heap
 from rankrl.strategies.sliding_window import sliding_window
@@ -142,6 +142,14 @@ class Setwise:
             votes=self.votes,
             compat=self.compat,
         )
+
+    def plan(self, n: int) -> plans.Plan:
+        """What ordering n candidates asks."""
+        if self.sort == "window":
+            return plans.sliding_window(n, size=self.window, stride=self.stride, passes=self.passes)
+        if self.sort == "heap":
+            return plans.heap(n, children=self.num_child, k=self.k, votes=self.votes)
+        return plans.bubble(n, children=self.num_child, k=self.k, votes=self.votes, compat=self.compat)
 
     def answer(self, label: int, thought: str | None = None) -> str:
         """The completion that chooses `label` (1-based) in exactly the layout asked for; a target for supervised warm-up."""

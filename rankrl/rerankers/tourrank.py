@@ -18,7 +18,7 @@ from rankrl.parsing.selection import parse_selection
 from rankrl.rerankers import _text
 from rankrl.rerankers._fields import check_fields
 from rankrl.rerankers._templates import wording
-from rankrl.strategies import COMPAT
+from rankrl.strategies import COMPAT, plans
 from rankrl.strategies.tournament import tournament
 from rankrl.types import CandidateList, Messages, Reading
 
@@ -87,8 +87,15 @@ class TourRank:
 
     def order(self, listing: CandidateList) -> Steps:
         """All candidates by points, equal ones by first-stage rank."""
-        stages = None if self.stages is None else [(groups, pick) for groups, pick in self.stages]
-        return tournament(self, listing, rounds=self.rounds, seed=self.seed, stages=stages)
+        return tournament(self, listing, rounds=self.rounds, seed=self.seed, stages=self._stages)
+
+    @property
+    def _stages(self) -> list[tuple[int, int]] | None:
+        return None if self.stages is None else _pairs(self.stages)
+
+    def plan(self, n: int) -> plans.Plan:
+        """What ordering n candidates asks."""
+        return plans.tournament(n, rounds=self.rounds, stages=self._stages)
 
     def spell(self, labels: Sequence[int]) -> str:
         """The completion that selects `labels` (1-based) in exactly the layout asked for."""
