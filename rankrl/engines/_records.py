@@ -8,9 +8,12 @@ from typing import Any
 from rankrl.types import Answer, Request, Token
 
 
+_spell = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def as_json(value: Any) -> str:
     """JSON that SQLite can store: half characters, which UTF-8 has no bytes for, are escaped."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = _spell(value)
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

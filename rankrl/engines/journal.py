@@ -33,6 +33,9 @@ BUSY_S = 60.0
 
 _APPLICATION = 0x524B524C  # "RKRL": tells our files from other SQLite databases
 
+_CHECKPOINT_PAGES = 16_384
+"""How long the log grows (64 MiB) before it is worked into the file, which waits for the disk; 1000 is SQLite's default."""
+
 _TABLES = """
 CREATE TABLE IF NOT EXISTS engines (id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS askers (
@@ -40,13 +43,13 @@ CREATE TABLE IF NOT EXISTS askers (
   UNIQUE (reranker, settings, prompt_sha256)
 );
 CREATE TABLE IF NOT EXISTS answers (
-  key TEXT NOT NULL UNIQUE, engine INTEGER NOT NULL REFERENCES engines, request TEXT NOT NULL, answer TEXT NOT NULL,
-  time REAL NOT NULL
+  id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, engine INTEGER NOT NULL REFERENCES engines, request TEXT NOT NULL,
+  answer TEXT NOT NULL, time REAL NOT NULL
 );
 CREATE TABLE IF NOT EXISTS asked (
-  key TEXT NOT NULL, asker INTEGER NOT NULL REFERENCES askers, qid TEXT NOT NULL, docids TEXT NOT NULL,
-  PRIMARY KEY (key, asker, qid, docids)
-);
+  answer INTEGER NOT NULL REFERENCES answers, asker INTEGER NOT NULL REFERENCES askers, qid TEXT NOT NULL,
+  docids TEXT NOT NULL, PRIMARY KEY (answer, asker, qid, docids)
+) WITHOUT ROWID;
 """
 
 
@@ -154,10 +157,8 @@ class Journal:
             rows = connection.execute(f"SELECT key, answer FROM answers {_AMONG}", (wanted,)).fetchall()
             if not rows:
                 return {}
-            notes = connection.execute(
-                f"SELECT key, qid, docids FROM asked {_AMONG} AND asker = ?", (wanted, self._asker_id)
-            )
-            noted = set(notes)
+            notes = "SELECT key, qid, docids FROM answers JOIN asked ON asked.answer = id"
+            noted = set(connection.execute(f"{notes} {_AMONG} AND asker = ?", (wanted, self._asker_id)))
         stored = {keys[key]: replace(answer_of(spelled), cached=True) for key, spelled in rows}
         again = [request for request in requests if request.key in stored]
         if new := [r for r in again if (self._key(r.key), *_shown(r)) not in noted]:
@@ -166,9 +167,9 @@ class Journal:
 
     def also_asked(self, requests: Sequence[Request]) -> None:
         """Notes who has asked what another request has the answer of, so that a replay finds it."""
-        rows = [(self._key(request.key), self._asker_id, *_shown(request)) for request in requests]
+        rows = [(self._asker_id, *_shown(request), self._key(request.key)) for request in requests]
         with self._using() as connection, _transaction(connection):
-            connection.executemany("INSERT OR IGNORE INTO asked VALUES (?, ?, ?, ?)", rows)
+            connection.executemany(_NOTE, rows)
 
     def close(self) -> None:
         """Closes the file until it is used again; the write-ahead log goes into it when nobody else has it open."""
@@ -189,9 +190,8 @@ class Journal:
         key = self._key(request.key)
         row = (key, self._engine_id, request_as_json(request), answer_as_json(answer), time.time())
         with self._using() as connection, _transaction(connection):
-            new = connection.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)", row).rowcount
-            asked = (key, self._asker_id, *_shown(request))
-            connection.execute("INSERT OR IGNORE INTO asked VALUES (?, ?, ?, ?)", asked)
+            new = connection.execute("INSERT OR IGNORE INTO answers VALUES (NULL, ?, ?, ?, ?, ?)", row).rowcount
+            connection.execute(_NOTE, (self._asker_id, *_shown(request), key))
             if new:
                 return answer
             (spelled,) = connection.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
@@ -213,6 +213,8 @@ class Journal:
 
 _INHERITED: list[sqlite3.Connection] = []
 """Connections of a parent process; kept, since forgetting them would close them."""
+
+_NOTE = "INSERT OR IGNORE INTO asked SELECT id, ?, ?, ? FROM answers WHERE key = ?"
 
 _AMONG = "WHERE key IN (SELECT value FROM json_each(?))"
 
@@ -252,8 +254,8 @@ def recorded(path: str | Path) -> Iterator[Recorded]:
         _check(connection, source, empty_is_one=False)
         rows = connection.execute(
             "SELECT answers.key, fingerprint, reranker, settings, prompt_sha256, qid, docids, request, answer, answers.time"
-            " FROM answers JOIN engines ON engines.id = answers.engine JOIN asked ON asked.key = answers.key"
-            " JOIN askers ON askers.id = asked.asker ORDER BY answers.rowid, asked.rowid"
+            " FROM answers JOIN engines ON engines.id = answers.engine JOIN asked ON asked.answer = answers.id"
+            " JOIN askers ON askers.id = asked.asker ORDER BY answers.id"
         )
         for key, fingerprint, reranker, settings, prompt, qid, docids, request, answer, when in rows:
             yield Recorded(
@@ -270,6 +272,7 @@ def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         if _check(connection, path, empty_is_one=True):
             return connection
         until = time.monotonic() + BUSY_S
