@@ -1,9 +1,11 @@
-"""Orderings against toy rerankers whose answers are known."""
+"""The heap of choices, and one prompt over the whole list."""
 
 from __future__ import annotations
 
 import random
 import statistics
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,42 +14,15 @@ from hypothesis import strategies as st
 from rankrl.errors import ConfigError
 from rankrl.strategies.heap import heap
 from rankrl.strategies.one_shot import one_shot
-from rankrl.types import Answer, Candidate, CandidateList, ParseReport, Query, Ranking, Reading
 
-
-class Toy:
-    """Shows the passages' texts, which are their grades; reads the number of the winner; anything else is unreadable."""
-
-    def prompt(self, listing):
-        return [{"role": "user", "content": " ".join(c.text for c in listing.candidates)}]
-
-    def parse(self, text, n):
-        if not text.isdigit():
-            return Reading(Ranking(tuple(range(n))), ParseReport(unreadable=True))
-        return Reading(Ranking((int(text), *(i for i in range(n) if i != int(text)))))
-
-
-def listing_of(grades):
-    return CandidateList(Query("q", "?"), tuple(Candidate(f"d{i}", str(g)) for i, g in enumerate(grades)))
-
-
-def best(messages):
-    grades = [int(grade) for grade in messages[0]["content"].split()]
-    return str(grades.index(max(grades)))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from toy_orderings import Toy, best, listing_of, play
 
 
 def played(steps, answer=best):
     """(order, number of prompts, number of batches) of a game against `answer`."""
-    prompts, replies = [], None
-    try:
-        rounds = 0
-        while True:
-            batch = steps.send(replies)
-            rounds += 1
-            prompts += batch
-            replies = [Answer(answer(request.prompt)) for request in batch]
-    except StopIteration as stop:
-        return list(stop.value.order), len(prompts), rounds
+    game = play(steps, answer)
+    return game.order, game.calls, len(game.batches)
 
 
 def heap_of(grades, **options):
