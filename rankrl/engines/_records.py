@@ -7,7 +7,6 @@ from typing import Any
 
 from rankrl.types import Answer, Request, Token
 
-
 _spell = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
