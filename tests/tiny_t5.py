@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
+
+WORDS = ("\u2581true", "\u2581false", "\u2581yes", "\u2581no", "\u2581Passage", "\u2581A", "\u2581B", "\u2581Relevant")
+"""Words that are one token each, as they are in the vocabularies of published models."""
 
 
 def _text() -> str:
@@ -14,7 +18,7 @@ def _text() -> str:
     return str(module.TEXT)
 
 
-def build(folder: str | Path, *, seed: int = 0, hidden_size: int = 32, layers: int = 2, factor: float = 2.0) -> Path:
+def build(folder: str | Path, *, seed: int = 0, hidden_size: int = 32, layers: int = 2, factor: float = 1.5) -> Path:
     """The folder, now with config, weights and tokenizer; equal arguments give equal bytes of weights.
 
     factor: scale of the initial weights; with the usual 1.0 all answers are alike.
@@ -28,9 +32,11 @@ def build(folder: str | Path, *, seed: int = 0, hidden_size: int = 32, layers: i
     pieces.normalizer = normalizers.NFKC()
     pieces.pre_tokenizer = pre_tokenizers.Metaspace()
     pieces.decoder = decoders.Metaspace()
-    words = "Passage A B C true false yes no Query: Document: Relevant: [1] [2]"
     trainer = trainers.UnigramTrainer(vocab_size=400, special_tokens=special, unk_token="<unk>", show_progress=False)
-    pieces.train_from_iterator([*_text().splitlines(), *[words] * 20], trainer)
+    pieces.train_from_iterator(_text().splitlines(), trainer)
+    spelled = json.loads(pieces.to_str())
+    spelled["model"]["vocab"] += [[word, -1.0] for word in WORDS if word not in dict(spelled["model"]["vocab"])]
+    pieces = Tokenizer.from_str(json.dumps(spelled))
     pieces.post_processor = processors.TemplateProcessing(
         single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)]
     )
