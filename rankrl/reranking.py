@@ -40,6 +40,7 @@ __all__ = [
     "LoadedReranker",
     "ScoredCandidate",
     "build_reranker",
+    "engine_class",
     "engine_names",
     "load_reranker",
     "part_of",
@@ -256,7 +257,7 @@ def load_reranker(
     """
     part = part_of(name)
     engine = getattr(part, "engine", "transformers") if engine is None else engine
-    make = lookup(_engine_spec(engine), "engines") if isinstance(engine, str) else None
+    make = engine_class(engine) if isinstance(engine, str) else None
     fields_known = parameters(part) - {"clip"}
     engine_known = parameters(make) - {"model"} if make is not None else set()
     for option in options:
@@ -323,6 +324,15 @@ def read_options(pairs: Sequence[str]) -> dict[str, Any]:
 def engine_names() -> list[str]:
     """The engines there are: modules of `rankrl.engines` that define a class `…Engine`."""
     return sorted(path.stem for path in _ENGINES.glob("*.py") if _engine_class(path))
+
+
+def engine_class(name: str) -> Any:
+    """The class of an engine, by the name of its module or as `package.module:Class`.
+
+    Raises:
+        ConfigError: no engine has that name.
+    """
+    return lookup(_engine_spec(name), "engines")
 
 
 def _engine_class(path: Path) -> str | None:

@@ -205,14 +205,15 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def chosen_options(args: argparse.Namespace, part: Any, make: Callable[..., Any] | None) -> dict[str, Any]:
+def chosen_options(args: argparse.Namespace, part: Any, make: Callable[..., Any]) -> dict[str, Any]:
     """What the command line sets, of the reranker and of the engine, by name.
 
-    part: the reranker's class. make: the engine's; None where it is not known.
+    part: the reranker's class. make: the engine's.
 
     Raises:
         ConfigError: an option that neither has, one given twice, a template file that is none.
     """
+    from rankrl.cards import parameters
     from rankrl.reranking import read_options
 
     fields, of_engine = parameters(part) - {"clip"}, parameters(make) - {"model"}
@@ -258,27 +259,9 @@ def _template(args: argparse.Namespace) -> dict[str, str]:
     return {"template": args.prompt_template}
 
 
-def parameters(make: Any) -> set[str]:
-    """The names of what a class is made with; none of None."""
-    import inspect
-
-    return set() if make is None else set(inspect.signature(make).parameters)
-
-
 def engine_name(args: argparse.Namespace, part: Any) -> str:
     """The engine that the command line names, else the reranker's own."""
     return str(args.engine or getattr(part, "engine", "transformers"))
-
-
-def engine_spec(args: argparse.Namespace, part: Any) -> str:
-    """`package.module:Class` of that engine.
-
-    Raises:
-        ConfigError: no engine has that name.
-    """
-    from rankrl.reranking import _engine_spec
-
-    return _engine_spec(engine_name(args, part))
 
 
 def engine_settings(
@@ -287,7 +270,7 @@ def engine_settings(
     """Option -> value as the engine will be made: its own defaults, the protocol's, the model's card, the command line's."""
     import inspect
 
-    from rankrl.reranking import read_reranker_card
+    from rankrl.cards import read_reranker_card
 
     defaults = {name: p.default for name, p in inspect.signature(make).parameters.items() if p.default is not p.empty}
     card = None if args.ignore_card or args.model is None else read_reranker_card(args.model)

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rankrl.commands._tables import json_text, table
-from rankrl.errors import ConfigError, DataError
-from rankrl.types import PAIR, PLAIN, Answer, Request
+from rankrl.types import Answer, Request
 
 if TYPE_CHECKING:
+    from rankrl.commands._rerank_tokens import Counter
     from rankrl.contracts import Reranker
     from rankrl.strategies.plans import Plan
     from rankrl.types import CandidateList
 
-TOKENS_PER_WORD = 1.3
-"""A rule of thumb for English, used where there is no tokenizer, and said."""
-
 _TOPICS = 8  # whose prompts are looked at, spread over all
 _PROMPTS = 4000  # enough of them have been built after so many
 _COUNTED = 64  # prompts of a topic whose tokens are counted
-
-Count = Callable[[Request], int]
-"""Request -> its prompt tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +43,8 @@ class Calls:
 class Estimate:
     """What is expected of a reranking. prompt_tokens: (fewest, expected, most), from the mean of `prompts_counted` prompts.
 
-    completion_tokens: at most so many for the fewest, expected and most calls; None where the engine says no limit.
+    completion_tokens: at most so many for the fewest, expected and most calls; None where the engine has no limit. context:
+    how many tokens the model takes. max_new_tokens: None where choices are scored and nothing is written.
     cost: the same in money; None without prices.
     """
 
@@ -58,7 +54,9 @@ class Estimate:
     tokens_per_prompt: float
     prompts_counted: int
     topics_sampled: int
+    longest_prompt: int
     counted_by: str
+    context: int | None
     max_new_tokens: int | None
     prompt_tokens: tuple[int, int, int]
     completion_tokens: tuple[int, int, int] | None
@@ -72,10 +70,27 @@ def expected_calls(
     make = getattr(reranker, "plan", None)
     if make is None:
         return None
+    plans = {n: _repeated(make(n), n, passes, shuffles) for n in {len(listing) for listing in listings}}
+    return _summed([plans[len(listing)] for listing in listings])
+
+
+def _repeated(plan: Plan, n: int, passes: int, shuffles: int) -> Plan:
+    """The plan of a list of n reranked so often.
+
+    What has been asked is not asked again, and of one candidate, or two, there are not more prompts than n, or n(n-1).
+    """
     from rankrl.strategies.plans import repeated
 
-    plans = {n: repeated(make(n), passes=passes, shuffles=shuffles) for n in {len(listing) for listing in listings}}
-    return _summed([plans[len(listing)] for listing in listings])
+    whole = repeated(plan, passes=passes, shuffles=shuffles)
+    most = math.perm(n, plan.shown)
+    if plan.shown > 2 or plan.calls_max > most:
+        most = whole.calls_max
+    return replace(
+        whole,
+        calls_min=min(plan.calls_min, whole.calls_min),
+        calls_mean=min(whole.calls_mean, float(most)),
+        calls_max=min(whole.calls_max, most),
+    )
 
 
 def _summed(plans: Sequence[Plan]) -> Calls:
@@ -126,8 +141,7 @@ def estimate(
     reranker: Reranker,
     listings: Sequence[CandidateList],
     *,
-    count: Count,
-    counted_by: str,
+    count: Counter,
     max_new_tokens: int | None,
     passes: int = 1,
     shuffles: int = 1,
@@ -135,18 +149,23 @@ def estimate(
 ) -> Estimate:
     """What reranking the lists will cost; prompts of some topics are built and counted, the model is not asked.
 
-    prices: of a million prompt and completion tokens. Requests with choices generate nothing.
+    prices: of a million prompt and completion tokens.
     """
     calls = expected_calls(reranker, listings, passes=passes, shuffles=shuffles)
     if calls is None:
         calls = measured_calls(reranker, listings, passes=passes, shuffles=shuffles)
     requests, topics = _sample(reranker, listings)
-    counts = [count(request) for request in requests]
+    counts = [count.tokens(request) for request in requests]
     mean = sum(counts) / len(counts) if counts else 0.0
     three = (calls.fewest, calls.expected, calls.most)
     prompt = tuple(round(mean * n) for n in three)
-    free = sum(not request.choices for request in requests) / max(1, len(requests))  # of them, what is answered in text
-    completion = None if max_new_tokens is None else tuple(round(n * free) * max_new_tokens for n in three)
+    scored = sum(bool(request.choices) for request in requests) / max(
+        1, len(requests)
+    )  # of them; these generate nothing
+    completion = None
+    if max_new_tokens is not None or scored == 1:
+        per_answer = (1 - scored) * (max_new_tokens or 0) + scored * count.per_choice
+        completion = tuple(round(n * per_answer) for n in three)
     cost = None
     if prices is not None and completion is not None:
         cost = tuple((i * prices[0] + o * prices[1]) / 1e6 for i, o in zip(prompt, completion, strict=True))
@@ -157,8 +176,10 @@ def estimate(
         mean,
         len(counts),
         topics,
-        counted_by,
-        max_new_tokens,
+        max(counts, default=0),
+        count.by,
+        count.context,
+        max_new_tokens if scored < 1 else None,
         (prompt[0], prompt[1], prompt[2]),
         None if completion is None else (completion[0], completion[1], completion[2]),
         None if cost is None else (cost[0], cost[1], cost[2]),
@@ -180,51 +201,6 @@ def _sample(reranker: Reranker, listings: Sequence[CandidateList]) -> tuple[list
     return chosen, topics
 
 
-def token_counter(tokenizer: Any, chat_template_kwargs: Mapping[str, Any] | None = None) -> Count:
-    """A function that counts a request's prompt tokens as the engine will spell it."""
-    told = dict(chat_template_kwargs or {})
-
-    def count(request: Request) -> int:
-        first, last = request.prompt[0], request.prompt[-1]
-        if first["role"] == PAIR:
-            return len(tokenizer(first["content"], last["content"], verbose=False)["input_ids"])
-        if first["role"] == PLAIN:
-            text = "".join(message["content"] for message in request.prompt)
-            return len(tokenizer(text, verbose=False)["input_ids"])
-        begun = last["role"] == "assistant"
-        how = {"continue_final_message": True} if begun else {"add_generation_prompt": True}
-        text = tokenizer.apply_chat_template(request.prompt, tokenize=False, **how, **told)
-        return len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-
-    return count
-
-
-def word_counter(request: Request) -> int:
-    """A request's prompt tokens by the rule of thumb."""
-    return round(TOKENS_PER_WORD * sum(len(message["content"].split()) for message in request.prompt))
-
-
-def tokenizer_of(model: str | None, engine: str, options: Mapping[str, Any]) -> tuple[Any, str]:
-    """(the tokenizer that the engine would use or None, what counts the tokens).
-
-    Raises:
-        DataError: a folder in which there is no model.
-    """
-    name = options.get("tokenizer") or (None if engine == "openai" else model)
-    if name is None:
-        why = "no --engine-option tokenizer=NAME" if engine == "openai" else "no --model"
-        return None, f"words x {TOKENS_PER_WORD}: {why}"
-    from rankrl.engines.transformers import load_tokenizer
-    from rankrl.pretrained import looks_local
-
-    try:
-        return load_tokenizer(str(name)), f"the tokenizer of {name}"
-    except (ConfigError, DataError) as error:
-        if ":" not in engine and looks_local(str(name)):
-            raise
-        return None, f"words x {TOKENS_PER_WORD}: {str(error).partition(';')[0]}"
-
-
 def remarks(args: argparse.Namespace, found: Estimate) -> Iterator[str]:
     """What somebody who is about to spend this should know, one line each."""
     calls = found.calls
@@ -232,6 +208,12 @@ def remarks(args: argparse.Namespace, found: Estimate) -> Iterator[str]:
         yield (
             f"{args.reranker} has no plan of its calls: they were measured on unreadable answers, and readable ones may "
             "ask more or fewer"
+        )
+    room = None if found.context is None else found.context - (found.max_new_tokens or 0)
+    if room is not None and found.longest_prompt > room:
+        yield (
+            f"prompts do not fit: one has {found.longest_prompt:,} tokens, the model takes {found.context:,}, and "
+            f"{found.max_new_tokens or 0:,} are kept for the answer (max_new_tokens)"
         )
     if args.max_calls is not None and args.max_calls < calls.most:
         sure = "will" if args.max_calls < calls.fewest else "may"

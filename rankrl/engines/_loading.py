@@ -162,14 +162,17 @@ def check_template(tokenizer: Any, name: str) -> None:
         raise ConfigError(f"the tokenizer of {name} has no chat template; use an instruct model, or add one")
 
 
-def load_tokenizer(name: str) -> Any:
-    """The tokenizer of a model or adapter folder or hub name, padding on the left as generation needs it; one for chats.
+def load_tokenizer(name: str, *, chats: bool = True) -> Any:
+    """The tokenizer of a model or adapter folder or hub name, padding on the left as generation needs it.
+
+    chats: one that can write them.
 
     Raises:
-        DataError: no model there. ConfigError: a tokenizer without chat template.
+        DataError: no model there. ConfigError: a tokenizer for chats was asked for and has no chat template.
     """
     tokenizer = _tokenizer(_source(name))
-    check_template(tokenizer, name)
+    if chats:
+        check_template(tokenizer, name)
     return tokenizer
 
 
@@ -210,6 +213,13 @@ def context_length(name: str) -> int | None:
     source = _source(name)
     with _told_in_one_line(source.base):
         return getattr(_config(source).get_text_config(), "max_position_embeddings", None)
+
+
+def has_encoder(name: str) -> bool:
+    """True for a model (folder, adapter folder or hub name) that reads with an encoder and writes with a decoder, such as T5."""
+    source = _source(name)
+    with _told_in_one_line(source.base):
+        return bool(getattr(_config(source), "is_encoder_decoder", False))
 
 
 def _base_of(adapter: Path) -> str:
