@@ -253,8 +253,8 @@ def recorded(path: str | Path) -> Iterator[Recorded]:
     with _told_in_one_line(source), closing(_opened_to_read(source)) as connection:
         _check(connection, source, empty_is_one=False)
         rows = connection.execute(
-            "SELECT answers.key, fingerprint, reranker, settings, prompt_sha256, qid, docids, request, answer, answers.time"
-            " FROM answers JOIN engines ON engines.id = answers.engine JOIN asked ON asked.answer = answers.id"
+            "SELECT answers.key, fingerprint, reranker, settings, prompt_sha256, qid, docids, request, answers.answer,"
+            " answers.time FROM answers JOIN engines ON engines.id = answers.engine JOIN asked ON asked.answer = answers.id"
             " JOIN askers ON askers.id = asked.asker ORDER BY answers.id"
         )
         for key, fingerprint, reranker, settings, prompt, qid, docids, request, answer, when in rows:
