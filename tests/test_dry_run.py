@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import json
+from pathlib import Path
 
 import pytest
 
@@ -93,6 +94,14 @@ def spent(reranker, *more):
     """The cost of a real run."""
     assert rerank(reranker, "-o", "new.trec", *more) == 0
     return read_provenance("new.trec")["cost"]
+
+
+def beside(name):
+    """A module that lies beside this one."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 SILENTLY = ("--engine", "silent_engine:SilentEngine", "--model", "x")
@@ -266,3 +275,23 @@ def test_options_of_the_card_count_too(folder, capsys, tiny_model_builder, tmp_p
 def test_mistakes_are_refused_by_a_dry_run_as_by_a_real_one(folder, capsys, more, message):
     assert rerank("rank_r1", "--dry-run", *more) == 1
     assert message in capsys.readouterr().err
+
+
+def test_the_list_of_rerankers_says_what_each_costs(capsys):
+    assert main(["list", "rerankers"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["for", "100", "candidates:", "calls", "depth", "shown"]
+    found = {line.split()[0]: line.split()[1:4] for line in lines}
+    assert sorted(found) == names("rerankers")
+    assert found["rank_r1"] == ["23", str(lookup("rank_r1", "rerankers")().plan(100).depth), "20"]
+    assert all(len(line.split(maxsplit=4)) == 5 and line.split()[1].replace(",", "").isdigit() for line in lines)
+
+
+def test_pairs_of_a_classifier_are_counted_as_it_takes_them(folder, capsys, tmp_path):
+    pytest.importorskip("rankrl.rerankers.cross_encoder")
+    for kind, more in (("bert", ()), ("bert", ("--engine-option", "max_length=20")), ("qwen2", ())):
+        model = beside("tiny_classifier").build(tmp_path / kind, kind=kind, positions=512)
+        options = ("--model", str(model), *more)
+        found, cost = planned(capsys, "cross_encoder", *options), spent("cross_encoder", *options)
+        assert found["prompt_tokens"] == [cost["prompt_tokens"]] * 3
+        assert found["completion_tokens"] == [0, 0, 0] and found["max_new_tokens"] is None

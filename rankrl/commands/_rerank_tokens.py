@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -65,18 +66,23 @@ def by_words(request: Request) -> int:
 
 def _with_tokenizer(name: str, engine: str, settings: Mapping[str, Any]) -> tuple[Callable[[Request], int], Any]:
     """(a function that counts as the engine does, the tokenizer)."""
-    from rankrl.engines._loading import has_encoder, load_tokenizer
+    from rankrl.engines._loading import context_length, has_encoder, load_tokenizer
     from rankrl.engines._prompts import Renderer
+    from rankrl.engines.classifier import _carries_pairs, _chat_of
 
     tokenizer = load_tokenizer(name, chats=False)
     told = settings.get("chat_template_kwargs") or {}
     rendered = Renderer(tokenizer, name, told, encoder=engine != "openai" and has_encoder(name))
-    longest = settings.get("max_length") or tokenizer.model_max_length
+    longest = int(settings.get("max_length") or min(tokenizer.model_max_length, context_length(name) or sys.maxsize))
+    in_chat = _carries_pairs(tokenizer)
 
     def count(request: Request) -> int:
-        if request.prompt[0]["role"] == PAIR:
-            query, document = (message["content"] for message in request.prompt)
-            return min(int(longest), len(tokenizer(query, document, verbose=False)["input_ids"]))
-        return len(rendered([request])[0])
+        if request.prompt[0]["role"] != PAIR:
+            return len(rendered([request])[0])
+        query, document = (message["content"] for message in request.prompt)
+        if not in_chat:
+            return min(longest, len(tokenizer(query, document, verbose=False)["input_ids"]))
+        text = tokenizer.apply_chat_template(_chat_of(query, document), tokenize=False)
+        return min(longest, len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]))
 
     return count, tokenizer
