@@ -12,11 +12,13 @@ _REASON = re.compile(r"<(/?)(?:reason|think)>", re.ASCII | re.IGNORECASE)
 _ANSWER = re.compile(r"<(/?)answer>", re.ASCII | re.IGNORECASE)
 _FENCE = re.compile(r"```json", re.ASCII | re.IGNORECASE)
 _ENTRY = re.compile(
-    r"""(?<![\w.])["']?\[{0,2}\s{0,4}(\d{1,9})\s{0,4}\]{0,2}["']?\s{0,8}:\s{0,8}["']?(-?\d{1,9}(?:\.\d{1,20})?)(?![\w.])""",
+    r"""(?<![\w.])["']?\[{0,2}\s{0,4}(\d{1,9})\s{0,4}\]{0,2}["']?\s{0,8}:\s{0,8}["']?(-?\d{1,9}(?:\.\d{1,20})?)(?!\w|\.\d)""",
     re.ASCII,
 )
 _PAIR = r'\s*"\[\d+\]"\s*:\s*\d+\s*'
-_CLEAN = re.compile(rf"\s*```json\s*\{{{_PAIR}(?:,{_PAIR})*\}}\s*```\s*", re.ASCII)
+_LAYOUT = re.compile(
+    rf"\s*<answer>\s*```json\s*\{{{_PAIR}(?:,{_PAIR})*\}}\s*```\s*</answer>\s*", re.ASCII | re.IGNORECASE
+)
 
 
 def parse_grades(text: str, n: int, *, most: int = 10) -> Reading:
@@ -33,7 +35,7 @@ def parse_grades(text: str, n: int, *, most: int = 10) -> Reading:
     entries = _ENTRY.findall(block if block is not None else answer if tagged else "")
     grades: dict[int, float] = {}
     repeated = out_of_range = 0
-    bent = not tagged or _CLEAN.fullmatch(answer) is None
+    bent = not _is_layout(text)
     for label, number in entries:
         position = int(label) - 1
         if not 0 <= position < n:
@@ -73,19 +75,36 @@ def parse_grades_upstream(text: str, n: int, *, most: int = 10) -> Reading:
 
 
 def _parts(text: str) -> tuple[str, str, bool]:
-    """(reasoning, where the grades are looked for, whether that is an answer block)."""
-    reasons = list(_REASON.finditer(text))
-    closing = next((tag for tag in reversed(reasons) if tag[1]), None)
-    start = closing.end() if closing else 0
-    before = text[: closing.start()].lstrip() if closing else ""
-    first = _REASON.match(before)
-    reasoning = (before[first.end() :] if first and not first[1] else before).strip()
-    tags = list(_ANSWER.finditer(text, start)) or list(_ANSWER.finditer(text))
+    """(reasoning, where the grades are looked for, whether that is an answer block).
+
+    The reasoning is what stands in `<reason>` or `<think>` blocks that end; the prompt may have opened the first.
+    """
+    thoughts: list[str] = []
+    rest: list[str] = []
+    after, opened = 0, -1  # the end of the last block, and of the opening tag of one that has not ended
+    for tag in _REASON.finditer(text):
+        if tag[1]:
+            thoughts.append(text[max(after, opened) : tag.start()].strip())
+            after, opened = tag.end(), -1
+        elif opened < 0:
+            rest.append(text[after : tag.start()])
+            after, opened = tag.start(), tag.end()
+    rest.append(text[after:])
+    outside = "\n".join(rest)
+    tags = list(_ANSWER.finditer(outside))
     opening = next((tag for tag in reversed(tags) if not tag[1]), None)
     if opening is None:
-        return reasoning, text[start:], False
-    end = next((tag.start() for tag in tags if tag[1] and tag.start() > opening.start()), len(text))
-    return reasoning, text[opening.end() : end], True
+        return "\n".join(filter(None, thoughts)), "\n".join(rest[:-1]) if opened >= 0 else outside, False
+    end = next((tag.start() for tag in tags if tag[1] and tag.start() > opening.start()), len(outside))
+    return "\n".join(filter(None, thoughts)), outside[opening.end() : end], True
+
+
+def _is_layout(text: str) -> bool:
+    """Whether the text is one block of reasoning and one answer block as asked for, and nothing else."""
+    tags = list(_REASON.finditer(text))
+    if [tag[1] for tag in tags] not in (["/"], ["", "/"]) or (len(tags) == 2 and text[: tags[0].start()].strip()):
+        return False
+    return _LAYOUT.fullmatch(text, tags[-1].end()) is not None
 
 
 def _block(answer: str) -> str | None:
