@@ -101,6 +101,22 @@ def test_what_was_replayed_stands_beside_the_run_and_is_said(folder, capsys):
     assert found["answers"]["repaired"] == 27
 
 
+def test_windows_whose_passages_another_rule_has_moved_are_counted(folder, capsys):
+    """The answer to a window was about what the log's own rule had put there."""
+    rows = [
+        {"qid": "264014", "start": 2, "end": 4, "response": "1. [2] > [1]"},
+        {"qid": "264014", "start": 1, "end": 3, "response": "[1]"},
+        {"qid": "264014", "start": 0, "end": 2, "response": "[1]"},
+    ]
+    Path("log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert replay("log.jsonl", "--rule", "brackets") == 0
+    assert "in 1 of 3 windows, other passages or another order stand now" in capsys.readouterr().err
+    assert read_provenance("out.trec")["replay"]["windows_about_others"] == 1
+    assert replay("log.jsonl") == 0
+    assert "other passages" not in capsys.readouterr().err
+    assert read_provenance("out.trec")["replay"]["windows_about_others"] == 0
+
+
 def test_a_better_parser_reads_an_old_log_anew(folder):
     """Of "20 passages are provided." the digits rule puts passage 20 first; the bracket rule sees no order."""
     log = EXCERPT / "vicuna-13b-v1.5.jsonl"
@@ -313,3 +329,170 @@ def test_exclusions_that_are_known_count_and_a_topic_that_is_not_there_is_refuse
     assert (found.reranked, found.below) == ({"q": ["d2"]}, {"q": ["q"]})
     with pytest.raises(DataError, match="no topic 'p'"):
         shown_candidates(first_stage, {"p": ["d2"]})
+
+
+# the commands, one after the other
+
+SCRIPTED = """
+import sys
+sys.path.insert(0, {here!r})
+from random_answers import RandomEngine
+"""
+
+
+@pytest.fixture
+def collection(tmp_path, monkeypatch):
+    """A collection `c` with topics b, a, of which a document is one, and a first stage `bm25.trec` in another order."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    here = str(Path(__file__).resolve().parent)
+    (tmp_path / "scripted_engine.py").write_text(SCRIPTED.format(here=here))
+    (tmp_path / "c" / "qrels").mkdir(parents=True)
+    docids = [*(f"d{i}" for i in range(30)), "a"]
+    corpus = [json.dumps({"_id": docid, "title": "", "text": f"text of {docid}"}) for docid in docids]
+    (tmp_path / "c" / "corpus.jsonl").write_text("\n".join(corpus))
+    queries = [json.dumps({"_id": qid, "text": f"question {qid}"}) for qid in ("b", "one", "a")]
+    (tmp_path / "c" / "queries.jsonl").write_text("\n".join(queries))
+    (tmp_path / "c" / "qrels" / "test.tsv").write_text("b\td7\t1\none\td3\t1\na\td6\t1\n")
+    lists = {"other": docids, "a": docids[::-1], "one": ["d3"], "b": docids}
+    lines = [f"{qid} Q0 {d} {i} {99 - i} bm25\n" for qid, listed in lists.items() for i, d in enumerate(listed)]
+    (tmp_path / "bm25.trec").write_text("".join(lines))
+    return tmp_path
+
+
+def rerank(reranker, *more, output="new.trec"):
+    where = ["--run", "bm25.trec", "--collection", "./c", "--model", "x", "-o", output]
+    return main(["rerank", reranker, *where, "--engine", "scripted_engine:RandomEngine", "--depth", "12", *more])
+
+
+@pytest.mark.parametrize("reranker", names("rerankers"))
+def test_the_run_of_rerank_comes_out_byte_for_byte(collection, reranker):
+    assert rerank(reranker, "--explain", "calls.jsonl", "--journal", "calls.sqlite") == 0
+    original = Path("new.trec").read_bytes()
+    assert replay("calls.jsonl", output="again.trec") == 0
+    assert Path("again.trec").read_bytes() == original
+    assert "a Q0 a " not in original.decode() and [*read_run("again.trec")] == ["b", "one", "a"]
+    assert replay("calls.sqlite", "--collection", "./c", output="third.trec") == 0
+    third, first = read_run("third.trec"), read_run("new.trec")
+    assert {"a", "b"} <= third.keys()  # most ask nothing about a single passage, so a journal does not have it
+    assert third == {qid: scores for qid, scores in first.items() if qid in third}
+
+
+@pytest.mark.parametrize("more", [["--passes", "2"], ["--shuffles", "3"], ["--passes", "2", "--shuffles", "2"]])
+def test_passes_and_shuffles_are_read_from_the_log(collection, more):
+    assert rerank("rank_r1", *more, "--explain", "calls.jsonl", "--option", "k=3") == 0
+    assert replay("calls.jsonl", output="again.trec") == 0
+    assert Path("again.trec").read_bytes() == Path("new.trec").read_bytes()
+
+
+def test_a_replay_can_be_replayed(collection):
+    assert rerank("listwise", "--explain", "calls.jsonl", "--option", "window=4", "--option", "stride=2") == 0
+    assert replay("calls.jsonl", "--explain", "again.jsonl", output=None) == 0
+    assert replay("again.jsonl", output="again.trec") == 0
+    assert Path("again.trec").read_bytes() == Path("new.trec").read_bytes()
+
+
+def test_the_same_answers_give_fewer_best_ones_or_are_read_another_way(collection, capsys):
+    assert rerank("rank_r1", "--explain", "calls.jsonl", "--option", "k=6", "--option", "num_child=3") == 0
+    assert rerank("rank_r1", "--option", "k=2", "--option", "num_child=3", output="two.trec") == 0
+    assert replay("calls.jsonl", "--option", "k=2", output="again.trec") == 0
+    assert Path("again.trec").read_bytes() == Path("two.trec").read_bytes()
+    assert read_provenance("again.trec")["replay"]["reranker"]["settings"]["k"] == 2
+    assert read_provenance("again.trec")["replay"]["recorded"]["settings"]["k"] == 6
+
+
+def test_the_same_calls_are_read_by_another_rule(collection):
+    assert rerank("listwise", "--explain", "calls.jsonl", "--option", "window=12") == 0
+    header, *calls = rows_of("calls.jsonl")
+    calls = [{**call, "text": "1. [3] > 2. [5]"} for call in calls]
+    Path("calls.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [header, *calls]))
+    for compat, first in (("rankrl", ["d2", "d4", "d0", "d1", "d3"]), ("upstream", ["d0", "d2", "d1", "d4", "d3"])):
+        assert replay("calls.jsonl", "--option", f"compat={compat}", "--report") == 0
+        assert ranked(read_run("out.trec")["b"])[:5] == first
+
+
+def test_what_was_never_asked_is_counted_named_and_can_be_read_as_unreadable(collection, capsys):
+    assert rerank("rank_r1", "--explain", "calls.jsonl", "--option", "num_child=3", "--option", "shuffle=false") == 0
+    lines = Path("calls.jsonl").read_text().splitlines()
+    Path("calls.jsonl").write_text("\n".join(lines[:3]) + "\n")
+    capsys.readouterr()
+    line = refused(capsys, "calls.jsonl", output="again.trec")
+    assert re.search(r"\d+ requests of 2 topics were never recorded \(topic 'b': d\d+, ", line)
+    assert replay("calls.jsonl", "--missing", "first_stage", "--report", output="again.trec") == 0
+    said = capsys.readouterr()
+    assert "2 answers" in said.err and "requests never recorded" in said.err
+    assert int(said.out.splitlines()[1].split()[-1]) > 2
+
+
+def test_a_run_that_a_limit_stopped_comes_out_as_it_was(collection):
+    assert rerank("rank_r1", "--explain", "calls.jsonl", "--option", "num_child=2", "--max-calls", "9") == 3
+    assert replay("calls.jsonl", "--missing", "stop", output="again.trec") == 0
+    assert Path("again.trec").read_bytes() == Path("new.trec").read_bytes()
+    assert replay("calls.jsonl", output="x.trec") == 1
+
+
+def test_of_several_recordings_in_a_journal_one_is_chosen(collection, capsys):
+    settings = ["--journal", "calls.sqlite", "--option", "num_child=3"]
+    assert rerank("rank_r1", *settings, "--option", "k=2", output="two.trec") == 0
+    assert rerank("rank_r1", *settings, "--option", "k=6", output="six.trec") == 0
+    assert rerank("listwise", "--journal", "calls.sqlite", output="list.trec") == 0
+    capsys.readouterr()
+    line = refused(capsys, "calls.sqlite")
+    assert "3 recordings fit; choose with --reranker, --fingerprint or --recording NUMBER: 1. rank_r1 (" in line
+    for more, original in (
+        (["--recording", "1"], "two.trec"),
+        (["--recording", "2"], "six.trec"),
+        (["--reranker", "listwise"], "list.trec"),
+    ):
+        assert replay("calls.sqlite", *more, "--collection", "./c", "--depth", "12") == 0
+        first = read_run(original)
+        assert read_run("out.trec") == {qid: scores for qid, scores in first.items() if qid != "one"}
+    capsys.readouterr()
+    assert "no recording fits" in refused(capsys, "calls.sqlite", "--fingerprint", "ffff")
+    assert "no recording fits" in refused(capsys, "calls.sqlite", "--recording", "4")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: [rows[0], *rows], "calls.jsonl:2: a second header; are two logs in one file?"),
+        (lambda rows: rows[1:], "does not say which reranker asked; give --reranker NAME"),
+        (lambda rows: rows[:1], "no calls in calls.jsonl"),
+        (
+            lambda rows: [rows[0], {**rows[1], "docids": "d1"}],
+            "calls.jsonl:2: docids is 'd1'; expected a list of texts",
+        ),
+        (lambda rows: [rows[0], {**rows[1], "sample": 1.5}], "calls.jsonl:2: sample is 1.5; expected a whole number"),
+        (lambda rows: [rows[0], {**rows[1], "text": None}], "calls.jsonl:2: text and begun must be texts"),
+        (lambda rows: [rows[0], {**rows[1], "scores": [1.0]}], "calls.jsonl:2: 1 scores for 0 choices"),
+        (
+            lambda rows: [rows[0], {**rows[1], "scores": "x"}],
+            "calls.jsonl:2: scores is 'x'; expected a list of numbers",
+        ),
+        (lambda rows: [rows[0], {**rows[1], "tokens": [["a"]]}], "calls.jsonl:2: tokens is [['a']]; expected [text,"),
+        (lambda rows: [{**rows[0], "settings": 3}, *rows[1:]], "calls.jsonl:1: a header has the name of a reranker"),
+        (lambda rows: [rows[0], {**rows[1], "qid": "p"}], "no topic"),
+        (lambda rows: [rows[0], {**rows[1], "docids": ["x"]}], "the log shows 'x'"),
+    ],
+)
+def test_calls_that_cannot_be_right_are_refused(collection, capsys, change, message):
+    assert rerank("rank_r1", "--explain", "calls.jsonl") == 0
+    rows = change(rows_of("calls.jsonl"))
+    Path("calls.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    capsys.readouterr()
+    assert message in refused(capsys, "calls.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--rule", "brackets"], "--rule is for rows of windows"),
+        (["--fingerprint", "ab"], "--fingerprint is for journals"),
+        (["--depth", "3"], "which is not among the first 3 of the first stage"),
+        (["--option", "num_child=x"], "num_child must be a whole number"),
+    ],
+)
+def test_options_that_do_not_fit_calls_are_refused(collection, capsys, more, message):
+    assert rerank("rank_r1", "--explain", "calls.jsonl") == 0
+    capsys.readouterr()
+    assert message in refused(capsys, "calls.jsonl", *more)

@@ -170,19 +170,36 @@ def _of_windows(
     def read(text: str, n: int) -> Reading:
         return parse_permutation(text, n, rule=rule)
 
+    def parse_by_digits(text: str, n: int) -> Reading:
+        return parse_permutation(text, n, rule="digits")
+
     if args.reranker:
         reranker, settings, _ = _reranker(args, args.reranker, {}, "")
         facts = {"kind": "windows", "reranker": {"name": args.reranker, "settings": settings}}
         read = reranker.parse
 
+    now: list[list[str]] = []  # what stands in the place of each window
+
     def told(window: Window, shown: list[str], reading: Reading) -> None:
+        now.append(shown)
         if tell is not None:
             place = {"qid": window.qid, "start": window.start, "end": window.end}
             tell({**place, **_read_row(shown, reading), "text": window.response})
 
     candidates = first_places(first_stage, topics, depth)
     replay = replay_windows(windows, candidates.reranked, read, on_window=told)
-    return _Replayed(replay, candidates, args.reranker or rule, {**facts, "depth": depth})
+    then: list[list[str]] = []  # what stood there when it was asked
+    if "reranker" in facts or rule != RULES[0]:
+        replay_windows(windows, candidates.reranked, parse_by_digits, on_window=lambda _, shown, __: then.append(shown))
+    moved = sum(a != b for a, b in zip(now, then, strict=False))
+    if moved:
+        print(
+            f"in {moved} of {len(windows)} windows, other passages or another order stand now than by the rule digits, by "
+            "which the log was probably made: their answers were about those",
+            file=sys.stderr,
+        )
+    facts |= {"depth": depth, "windows_about_others": moved}
+    return _Replayed(replay, candidates, args.reranker or rule, facts)
 
 
 def _of_journal(args: argparse.Namespace, first_stage: Run, tell: _Tell | None) -> _Replayed:
@@ -225,14 +242,21 @@ def _of_recording(
         print(remark, file=sys.stderr)
     repeats = {n: getattr(args, n) or _whole(header, n) or 1 for n in ("passes", "shuffles")}
     depth = args.depth or _whole(header, "depth")
-    shown = recording.shown()
-    topics = _first(args.limit, {qid: shown[qid] for qid in first_stage if qid in shown} if args.limit else shown)
+    exclusions = _exclusions(args, header.get("excluded"))
     candidates = shown_candidates(
-        first_stage, topics, depth=depth, exclusions=_exclusions(args, header.get("excluded"))
+        first_stage,
+        recording.shown(),
+        depth=depth,
+        exclusions=exclusions,
+        topics=_topics(header.get("topics")),
+        limit=args.limit,
     )
     about = {"depth": depth, **repeats}
     if tell is not None:
-        tell({"rankrl": __version__, "reranker": name, "settings": settings, "run": args.run, **about})
+        listed: dict[str, Any] = {"topics": list(candidates.reranked)}
+        if exclusions is not None:
+            listed["excluded"] = {qid: sorted(exclusions[qid]) for qid in candidates.reranked if qid in exclusions}
+        tell({"rankrl": __version__, "reranker": name, "settings": settings, "run": args.run, **about, **listed})
 
     def told(request: Request, answer: Answer, reading: Reading) -> None:
         if tell is not None and request.shown is not None and answer.finish_reason != UNRECORDED:
@@ -273,6 +297,10 @@ def _whole(header: Mapping[str, Any], name: str) -> int | None:
 
 def _first(limit: int | None, topics: Mapping[str, Any]) -> dict[str, Any]:
     return dict(list(topics.items())[:limit])
+
+
+def _topics(logged: Any) -> list[str] | None:
+    return logged if isinstance(logged, list) and all(isinstance(qid, str) for qid in logged) else None
 
 
 def _exclusions(args: argparse.Namespace, logged: Any) -> Mapping[str, Collection[str]] | None:

@@ -6,7 +6,9 @@ import re
 import unicodedata
 from typing import Literal
 
-from rankrl.types import ParseReport, Ranking, Reading
+from rankrl.parsing.labels import number_at, reading_of_labels
+from rankrl.parsing.thoughts import without_thoughts
+from rankrl.types import Reading
 
 Rule = Literal["brackets", "digits"]
 """Which numbers of a listwise answer are labels; see `parse_permutation`."""
@@ -18,7 +20,7 @@ _OPENED = re.compile(r"\s*(\d+)\s*(?:\]|>)", re.ASCII)
 _NUMBER = re.compile(r"\d+", re.ASCII)
 _LAYOUT = re.compile(r"\s*\[\s*\d+\s*\](?:\s*>\s*\[\s*\d+\s*\])*\s*", re.ASCII)
 _WORD = re.compile(r"[^\W\d_]")
-_THINK = re.compile(r"<(/?)think>", re.ASCII | re.IGNORECASE)
+_END = re.compile(r"</think>", re.ASCII | re.IGNORECASE)
 
 
 def parse_permutation(text: str, n: int, *, rule: Rule = "brackets") -> Reading:
@@ -37,27 +39,11 @@ def parse_permutation(text: str, n: int, *, rule: Rule = "brackets") -> Reading:
     Deviations from rank_llm in "digits": 1. of a text with digits that Python calls digits but cannot convert (the Ethiopic
     ones), the others are read, not none. 2. numbers of more than nine digits are out of range, not an exception.
     """
-    reasoning, answer = _without_thoughts(text, unended=rule == "brackets")
+    reasoning, answer = without_thoughts(text) if rule == "brackets" else _after_thoughts(text)
     answer = _plain_digits(answer)
-    seen: dict[int, None] = {}
-    repeated = out_of_range = 0
-    for number in _labels(answer, rule):
-        position = int(number) - 1 if len(number) <= 9 else n
-        if not 0 <= position < n:
-            out_of_range += 1
-        elif position in seen:
-            repeated += 1
-        else:
-            seen[position] = None
-    rest = [i for i in range(n) if i not in seen]
-    report = ParseReport(
-        repeated=repeated,
-        out_of_range=out_of_range,
-        missing=len(rest),
-        unreadable=not seen and n > 0,
-        malformed=bool(seen) and _LAYOUT.fullmatch(answer) is None,
-    )
-    return Reading(Ranking((*seen, *rest)), report, reasoning=reasoning)
+    positions = map(number_at, _labels(answer, rule))
+    malformed = _LAYOUT.fullmatch(answer) is None
+    return reading_of_labels(positions, n, malformed=malformed, reasoning=reasoning)
 
 
 def _labels(answer: str, rule: Rule) -> list[str]:
@@ -73,18 +59,11 @@ def _labels(answer: str, rule: Rule) -> list[str]:
     return [] if len(numbers) == 1 and _WORD.search(answer) else numbers
 
 
-def _without_thoughts(text: str, *, unended: bool) -> tuple[str, str]:
-    """(reasoning, what follows the last `</think>`); with `unended`, a thought that has no end is reasoning too."""
-    tags = list(_THINK.finditer(text))
-    closing = next((tag for tag in reversed(tags) if tag[1]), None)
-    start, after = (0, 0) if closing is None else (closing.start(), closing.end())
-    thought = text[:start]
-    if (opening := _THINK.match(thought.lstrip())) and not opening[1]:
-        thought = thought.lstrip()[opening.end() :]
-    begun = next((tag for tag in tags if tag.start() >= after), None) if unended else None
-    if begun is None:
-        return thought.strip(), text[after:]
-    return "\n".join(filter(None, (thought.strip(), text[begun.end() :].strip()))), text[after : begun.start()]
+def _after_thoughts(text: str) -> tuple[str, str]:
+    """(reasoning, what follows the last `</think>`); a thought without an end is not one."""
+    reasoning, _ = without_thoughts(text)
+    ends = [tag.end() for tag in _END.finditer(text)]
+    return (reasoning, text[ends[-1] :]) if ends else ("", text)
 
 
 def _plain_digits(text: str) -> str:

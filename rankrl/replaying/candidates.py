@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from rankrl.errors import DataError
@@ -36,26 +36,27 @@ def shown_candidates(
     *,
     depth: int | None = None,
     exclusions: Mapping[str, Collection[str]] | None = None,
+    topics: Sequence[str] | None = None,
+    limit: int | None = None,
 ) -> Candidates:
-    """The candidates of the topics of a log, in the first stage's order of topics.
+    """The candidates of the topics of a log.
 
     shown: qid -> the documents that the log has shown. depth: how many were reranked; None: down to the last one shown.
     exclusions: qid -> documents that were left out before the cut; None: the document whose id is the topic's, where it would
-    be a candidate and was never shown, for that is what `rankrl rerank` leaves out.
+    be a candidate and was never shown, for that is what `rankrl rerank` leaves out. topics: those that were reranked, in their
+    order; None: those that were shown, in the first stage's order. limit: only so many of them.
 
     Raises:
         DataError: the first stage lacks a topic of the log, or a document that was shown stands below the depth.
     """
-    if lacking := [qid for qid in shown if qid not in first_stage]:
+    if lacking := [qid for qid in dict.fromkeys([*(topics or ()), *shown]) if qid not in first_stage]:
         raise DataError(
-            f"the first stage has no topic {lacking[0]!r} ({len(lacking)} of {len(shown)} topics of the log); "
+            f"the first stage has no topic {lacking[0]!r} ({len(lacking)} of the log's are not there); "
             "is it the run that was reranked?"
         )
     reranked, below = {}, {}
-    for qid, scores in first_stage.items():
-        if qid not in shown:
-            continue
-        seen, listed = set(shown[qid]), ranked(scores)
+    for qid in list(topics or filter(shown.__contains__, first_stage))[:limit]:
+        seen, listed = set(shown.get(qid, ())), ranked(first_stage[qid])
         unwanted = {qid} - seen if exclusions is None else set(exclusions.get(qid, ()))
         kept = [docid for docid in listed if docid not in unwanted]
         last = max((place for place, docid in enumerate(kept, start=1) if docid in seen), default=0)
