@@ -110,12 +110,12 @@ def chat_text(tokenizer: Any, messages: Messages, told: Mapping[str, Any], name:
     if messages[-1]["role"] != "assistant":
         return _rendered(tokenizer, messages, told, name)
     begun = messages[-1]["content"]
-    own_thought = begun.lstrip().startswith(_THINK)
-    if begun.strip() and not own_thought and (text := _continued(tokenizer, messages, told)) is not None:
-        return text
     header = _rendered(tokenizer, messages[:-1], told, name)
-    chat = _rendered(tokenizer, messages[:-1], told, name, turn=False)
-    opened = header.find(_THINK, len(_shared(header, chat)))
+    own_thought = begun.lstrip().startswith(_THINK)
+    if begun.strip() and not own_thought and (text := _continued(tokenizer, messages, told, header)) is not None:
+        return text
+    asked = messages[-2]["content"].strip() if len(messages) > 1 else ""
+    opened = header.find(_THINK, max(0, header.rfind(asked) + len(asked)) if asked else 0)
     if opened >= 0 and own_thought:
         header = header[:opened]
     elif opened >= 0 and begun.strip() and _THOUGHT not in header[opened:] and _THOUGHT not in begun:
@@ -123,18 +123,21 @@ def chat_text(tokenizer: Any, messages: Messages, told: Mapping[str, Any], name:
     return header + begun
 
 
-def _rendered(tokenizer: Any, messages: Messages, told: Mapping[str, Any], name: str, *, turn: bool = True) -> str:
+def _rendered(tokenizer: Any, messages: Messages, told: Mapping[str, Any], name: str) -> str:
     from jinja2 import TemplateError
 
     try:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=turn, **told))
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **told))
     except TemplateError as error:
         roles = ", ".join(message["role"] for message in messages)
         raise ConfigError(f"the chat template of {name} refuses a prompt of the turns {roles}: {error}") from None
 
 
-def _continued(tokenizer: Any, messages: Messages, told: Mapping[str, Any]) -> str | None:
-    """The chat up to the end of its last message, which is kept to the letter; None when the template does not keep it."""
+def _continued(tokenizer: Any, messages: Messages, told: Mapping[str, Any], header: str) -> str | None:
+    """The chat up to the end of its last message, which is kept to the letter; None when the template does not keep it.
+
+    header: the chat up to where an answer begins. A blank that the template puts there gives way to one that the answer has.
+    """
     from jinja2 import TemplateError
 
     begun = messages[-1]["content"]
@@ -146,12 +149,6 @@ def _continued(tokenizer: Any, messages: Messages, told: Mapping[str, Any]) -> s
     if not (text := text.rstrip()).endswith(core):
         return None
     before, blank = text[: -len(core)], begun[: len(begun) - len(begun.lstrip())]
+    if blank and before.startswith(header) and not before[len(header) :].strip():
+        return header + begun
     return before.removesuffix(blank) + begun
-
-
-def _shared(one: str, other: str) -> str:
-    """The longest beginning that two texts share."""
-    for i, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return one[:i]
-    return one[: min(len(one), len(other))]
