@@ -192,6 +192,41 @@ def test_upstreams_bubble_on_a_sorted_list_without_its_empty_prompts_and_the_one
     assert game.calls == calls and game.order == list(range(100))
 
 
+def bubble_as_shipped(n, children, k, answer):
+    """The shipped control flow; (order, windows of two or more that it shows)."""
+    order, shown, last_start = list(range(n)), [], n - (children + 1)
+    for done in range(k):
+        start, end, changed = last_start, last_start + children + 1, False
+        while True:
+            start = max(start, done)
+            window = order[start:end]
+            text = " ".join(map(str, window))
+            won = 0
+            if len(window) > 1:
+                shown.append(text)
+                said = answer([{"content": text}])
+                won = int(said) if said.isdigit() else 0
+            if won:
+                order[start], order[start + won] = order[start + won], order[start]
+                if not changed and last_start != n - (children + 1) and won == len(window) - 1:
+                    last_start += len(window) - 1
+                changed = True
+            if start == done:
+                break
+            if not changed:
+                last_start -= children
+            start, end = start - children, end - children
+    return [*order[:k], *sorted(set(range(n)) - set(order[:k]))], shown
+
+
+@given(st.integers(0, 30), st.integers(1, 8), st.integers(1, 32), st.integers(), st.sampled_from([0.0, 0.3, 0.8]))
+@settings(max_examples=200)
+def test_upstreams_bubble_is_the_shipped_code_under_any_answers(n, children, k, seed, unreadable):
+    answer = arbitrary(seed, "winner", unreadable)
+    game = bubble_of(range(n), answer, children=children, k=k, compat="upstream", shuffle=False)
+    assert (game.order, game.shown) == bubble_as_shipped(n, children, k, answer)
+
+
 def test_upstreams_bubble_loses_some_of_the_top_10_with_many_children_and_none_with_few():
     rng = random.Random(2)
     lists = [rng.sample(range(100), 100) for _ in range(150)]

@@ -79,7 +79,7 @@ def skipping(n: int, children: int, k: int) -> Choices:
         for done in range(min(k, n)):
             start, end, changed = lowest, lowest + children + 1, False
             while True:
-                span = range(max(start, done), end)
+                span = range(max(start, done), min(end, n))
                 if len(span) > 1:
                     (winner,) = yield [[slots[slot] for slot in span]]
                     won = slots.index(winner)

@@ -17,7 +17,7 @@ from rankrl.strategies._common import check_compat, check_counts, waves
 from rankrl.strategies.groups import starts
 from rankrl.strategies.tournament import deal, stages_of
 
-_ORDERS, _ASKED = 100, 100_000
+_ORDERS, _ASKED = 100, 20_000
 """Random orders that a mean is taken over, and questions after which fewer have to do."""
 
 
@@ -26,8 +26,8 @@ class Plan:
     """What one list costs. A call is a request that no earlier one of the same list equals: equal ones are sent once.
 
     calls_min, calls_max: the fewest and the most, whatever is answered. calls_mean: when every answer is right and the list
-    comes in random order; a good first stage makes heaps cheaper. Orders drawn at random (votes, rounds) are counted as all
-    different. depth: the longest chain of calls that wait for one another, at most. shown: candidates in a prompt, at most.
+    comes in random order; a good first stage makes heaps cheaper. Orders drawn at random (shuffles, votes, rounds) are counted
+    as all different. depth: the longest chain of calls that wait for one another, at most. shown: candidates in a prompt, at most.
     """
 
     calls_min: int

@@ -1,0 +1,288 @@
+"""Plans against published call counts, against the orderings themselves under any answers, and at their bounds."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rankrl.errors import ConfigError
+from rankrl.strategies import plans
+from rankrl.strategies.allpair import allpair
+from rankrl.strategies.bubble import bubble
+from rankrl.strategies.groups import groups
+from rankrl.strategies.heap import heap
+from rankrl.strategies.one_shot import one_shot
+from rankrl.strategies.pair_heap import best as pair_heap_game
+from rankrl.strategies.pair_heap import pair_heap
+from rankrl.strategies.plans import Plan
+from rankrl.strategies.pointwise import pointwise
+from rankrl.strategies.repeats import repeated
+from rankrl.strategies.sliding_pairs import sliding_pairs
+from rankrl.strategies.sliding_window import sliding_window
+from rankrl.strategies.tournament import tournament
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from toy_orderings import Toy, arbitrary, best, in_order, listing_of, play
+
+
+@pytest.mark.parametrize(
+    ("plan", "calls", "depth", "shown"),
+    [
+        (plans.pointwise(100), 100, 1, 1),
+        (plans.one_shot(100), 1, 1, 100),
+        (plans.sliding_window(100), 9, 9, 20),
+        (plans.sliding_window(100, size=10, stride=5), 19, 19, 10),
+        (plans.sliding_window(25), 2, 2, 20),
+        (plans.sliding_window(25, compat="upstream"), 1, 1, 20),
+        (plans.sliding_window(5, compat="upstream"), 0, 0, 0),
+        (plans.sliding_window(5), 1, 1, 5),
+        (plans.allpair(100), 9900, 1, 2),
+        (plans.allpair(100, both_orders=False), 4950, 1, 2),
+        (plans.groups(100), 5, 1, 20),
+        (plans.groups(100, rounds=6), 30, 1, 20),
+        (plans.groups(100, size=20, interval=10), 9, 1, 20),
+        (plans.tournament(100), 13, 5, 20),
+        (plans.tournament(100, rounds=10), 130, 5, 20),
+    ],
+)
+def test_plans_that_do_not_depend_on_answers_are_the_published_counts(plan, calls, depth, shown):
+    assert plan == Plan(calls, float(calls), calls, depth, shown)
+
+
+@pytest.mark.parametrize(
+    ("children", "mean", "least", "most"),
+    [
+        (2, 140.1, 129, 148),
+        (3, 81.8, 75, 85),
+        (4, 60.9, 58, 64),
+        (9, 31.4, 30, 34),
+        (10, 28.8, 27, 29),
+        (19, 23.3, 20, 25),
+    ],
+)
+def test_heaps_cost_what_is_published(children, mean, least, most):
+    plan = plans.heap(100, children=children, k=10)
+    assert plan.calls_mean == pytest.approx(mean, abs=0.6 if children == 2 else 0.3)
+    assert plan.calls_min <= least and most <= plan.calls_max
+    assert plan.shown == children + 1
+    assert plans.heap(100, children=children, k=10, votes=3).calls_max == 3 * plan.calls_max
+    assert plans.heap(100, children=children, k=10, votes=3).depth == plan.depth
+
+
+def test_rank_r1_costs_15_to_25_calls():
+    assert plans.heap(100, children=19, k=10).calls_min == 15  # upstream's count when every parent stays
+    assert plans.heap(100, children=19, k=10).calls_max == 25  # and for the worst order
+
+
+def test_pairs_cost_what_is_published():
+    full = plans.sliding_pairs(100, passes=10, shrinking=False)
+    assert (full.calls_min, full.calls_max, full.depth) == (198, 1980, 117)
+    shrinking = plans.sliding_pairs(100, passes=10)
+    assert (shrinking.calls_min, shrinking.calls_max, shrinking.depth) == (198, 1890, 108)
+    skipping = plans.sliding_pairs(100, passes=10, compat="upstream")
+    assert (skipping.calls_min, skipping.calls_max, skipping.depth) == (198, 1890, 945)
+    sorting = plans.pair_heap(100, k=10)
+    assert 198 == sorting.calls_min <= 2 * 203 and sorting.calls_max >= 2 * 294
+    assert sorting.calls_mean <= 556.5  # the published count asks some pairs twice
+
+
+@pytest.mark.parametrize(("children", "calls"), [(2, 475), (3, 318), (9, 109), (19, 54)])
+def test_bubble_costs_at_most_what_is_published(children, calls):
+    for compat in ("rankrl", "upstream"):
+        plan = plans.bubble(100, children=children, k=10, compat=compat)
+        assert plan.calls_max == calls and plan.calls_min <= plan.calls_mean <= calls
+
+
+def ordering_and_plan(kind, n, a, b, c):
+    """An ordering of every kind with drawn options, its plan, and what it reads."""
+    compat = ("rankrl", "upstream")[c % 2]
+    window = {"size": max(a, b, 2), "stride": min(a, max(a, b, 2)), "passes": c, "compat": compat}
+    return {
+        "pointwise": (pointwise, plans.pointwise(n), "scores"),
+        "one_shot": (one_shot, plans.one_shot(n), "order"),
+        "allpair": (partial(allpair, both_orders=c > 1), plans.allpair(n, both_orders=c > 1), "winner"),
+        "groups": (
+            partial(groups, size=max(a, b), interval=a, rounds=c),
+            plans.groups(n, size=max(a, b), interval=a, rounds=c),
+            "scores",
+        ),
+        "tournament": (partial(tournament, rounds=c), plans.tournament(n, rounds=c), "order"),
+        "given stages": (
+            partial(tournament, stages=[(a, b), (1, c)]),
+            plans.tournament(n, stages=[(a, b), (1, c)]),
+            "order",
+        ),
+        "sliding_window": (partial(sliding_window, **window), plans.sliding_window(n, **window), "order"),
+        "heap": (partial(heap, children=a, k=b, shuffle=False), plans.heap(n, children=a, k=b), "winner"),
+        "pair_heap": (partial(pair_heap, k=b, compat=compat), plans.pair_heap(n, k=b, compat=compat), "winner"),
+        "bubble": (
+            partial(bubble, children=a, k=b, compat=compat, shuffle=False),
+            plans.bubble(n, children=a, k=b, compat=compat),
+            "winner",
+        ),
+        "sliding_pairs": (
+            partial(sliding_pairs, passes=b, shrinking=a > 3, compat=compat),
+            plans.sliding_pairs(n, passes=b, shrinking=a > 3, compat=compat),
+            "winner",
+        ),
+    }[kind]
+
+
+KINDS = (
+    "pointwise", "one_shot", "allpair", "groups", "tournament", "given stages",
+    "sliding_window", "heap", "pair_heap", "bubble", "sliding_pairs",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(
+    n=st.integers(0, 24),
+    a=st.integers(1, 8),
+    b=st.integers(1, 26),
+    c=st.integers(1, 3),
+    seed=st.integers(),
+    unreadable=st.sampled_from([0.0, 0.3, 1.0]),
+)
+@settings(max_examples=60)
+def test_no_answers_leave_the_bounds_of_a_plan(kind, n, a, b, c, seed, unreadable):
+    ordering, plan, reads = ordering_and_plan(kind, n, a, b, c)
+    game = play(ordering(Toy(), listing_of(range(n))), arbitrary(seed, reads, unreadable))
+    drawn = kind in ("groups", "tournament", "given stages")  # shuffles are counted as all different
+    if drawn and n == 1:
+        return
+    assert plan.calls_min <= (game.calls if drawn else game.distinct) <= plan.calls_max
+    assert plan.calls_min <= plan.calls_mean <= plan.calls_max
+    assert len(game.batches) <= plan.depth
+    assert max((len(text.split()) for text in game.shown), default=0) <= plan.shown
+    if plan.calls_min == plan.calls_max:
+        assert game.calls == plan.calls_max or kind in ("sliding_window", "sliding_pairs")
+    if kind in ("pointwise", "one_shot", "allpair", "groups", "tournament", "given stages"):
+        assert len(game.batches) == plan.depth and plan.calls_min == plan.calls_max
+
+
+def second(messages):
+    """The first child wins over its parent, whatever it is."""
+    return "1"
+
+
+@given(st.integers(0, 60), st.integers(1, 12), st.integers(1, 70))
+@settings(max_examples=60)
+def test_the_most_of_a_heap_is_reached(n, children, k):
+    plan = plans.heap(n, children=children, k=k)
+    game = play(heap(Toy(), listing_of(range(n)), children=children, k=k, shuffle=False), second)
+    assert (game.calls, len(game.batches)) == (plan.calls_max, plan.depth)
+
+
+@given(st.integers(0, 60), st.integers(1, 12), st.integers(1, 70))
+@settings(max_examples=60)
+def test_the_fewest_of_a_heap_are_reached(n, children, k):
+    plan = plans.heap(n, children=children, k=k)
+    game = play(heap(Toy(), listing_of(range(n)), children=children, k=k, shuffle=False), lambda _: "0")
+    assert game.calls == game.distinct == plan.calls_min
+
+
+@given(st.integers(0, 70), st.integers(1, 75))
+@settings(max_examples=60)
+def test_the_most_of_a_pair_heap_is_reached(n, k):
+    plan = plans.pair_heap(n, k=k)
+    asked, rounds, won = 0, 0, set()
+    game, replies = pair_heap_game(n, k=k, compat="upstream"), None
+    try:
+        while True:
+            pairs = game.send(replies)
+            asked, rounds = asked + len(pairs), rounds + 1
+            # the left child beats its parent, the right one does not beat the left: every path goes to the leftmost leaf
+            replies = [highest if highest in won else child for child, highest in pairs]
+            won = set(replies)
+    except StopIteration:
+        pass
+    assert (2 * asked, rounds) == (plan.calls_max, plan.depth)
+
+
+def test_the_bounds_of_bubbles_and_windows_are_reached():
+    same = play(bubble(Toy(), listing_of(range(100, 0, -1)), children=9, k=10), best)
+    assert same.distinct == plans.bubble(100, children=9, k=10).calls_min
+    worst = play(bubble(Toy(), listing_of(range(100)), children=19, k=10), best)
+    assert worst.distinct == plans.bubble(100, children=19, k=10).calls_max
+    still = play(sliding_window(Toy(), listing_of(range(100, 0, -1)), passes=3), in_order)
+    assert still.distinct == plans.sliding_window(100, passes=3).calls_min == 9
+    restless = play(sliding_window(Toy(), listing_of(range(100)), passes=3), arbitrary(1, "order", 0.0))
+    assert restless.distinct == plans.sliding_window(100, passes=3).calls_max == 27
+
+
+@pytest.mark.parametrize("kind", ["heap", "pair_heap", "bubble", "sliding_pairs", "sliding_window"])
+def test_the_mean_is_what_a_perfect_oracle_is_asked_in_other_random_orders(kind):
+    ordering, plan, reads = ordering_and_plan(kind, 40, 4, 9, 2)
+    rng = random.Random(kind)
+    oracle = in_order if reads == "order" else best
+    asked = [play(ordering(Toy(), listing_of(rng.sample(range(40), 40))), oracle).distinct for _ in range(80)]
+    error = (statistics.stdev(asked) ** 2 * (1 / 80 + 1 / 100)) ** 0.5
+    assert plan.calls_mean == pytest.approx(statistics.mean(asked), abs=max(4 * error, 0.2))
+
+
+def test_a_mean_is_the_same_every_time_and_soon_there_for_long_lists():
+    first = plans.pair_heap(60, k=7)
+    plans._pair_heap_mean.cache_clear()
+    assert plans.pair_heap(60, k=7) == first
+    assert plans.sliding_pairs(1000, passes=10).calls_max == 19890
+
+
+class Ordered(Toy):
+    def __init__(self, ordering):
+        self.order = partial(ordering, self)
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+@pytest.mark.parametrize("shuffles", [1, 4])
+def test_a_repeated_ordering_costs_its_repeats(passes, shuffles):
+    once = plans.sliding_window(30, size=10, stride=5)
+    plan = plans.repeated(once, passes=passes, shuffles=shuffles)
+    reranker = Ordered(partial(sliding_window, size=10, stride=5))
+    steps = repeated(reranker, listing_of(range(30)), passes=passes, shuffles=shuffles)
+    game = play(steps, arbitrary(1, "order", 0.0))
+    assert game.calls == plan.calls_max == plan.calls_mean == passes * shuffles * 5
+    assert len(game.batches) == plan.depth == passes * 5
+    still = play(repeated(reranker, listing_of(range(30, 0, -1)), passes=passes), in_order)
+    assert still.distinct == once.calls_min
+    assert plan.calls_min == shuffles * once.calls_min and plan.shown == 10
+
+
+def test_plans_are_joined():
+    two = plans.pointwise(100).then(plans.pointwise(100))
+    assert two == Plan(200, 200.0, 200, 2, 1)
+    assert plans.groups(100).then(plans.sliding_window(10, size=5, stride=2)).shown == 20
+    assert plans.pointwise(3).times(2) == Plan(6, 6.0, 6, 1, 1)
+    assert plans.repeated(plans.pointwise(5)) == plans.pointwise(5)
+
+
+@pytest.mark.parametrize("n", [0, 1])
+@pytest.mark.parametrize("kind", KINDS)
+def test_lists_without_a_choice_cost_nothing_unless_they_are_scored(kind, n):
+    _, plan, _ = ordering_and_plan(kind, n, 3, 5, 2)
+    scored = n == 1 and kind in ("pointwise", "groups")
+    assert plan == (Plan(1, 1.0, 1, 1, 1) if scored else Plan(0, 0.0, 0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("plan", "wrong"),
+    [
+        (plans.heap, {"children": 0, "k": 1}),
+        (plans.heap, {"children": 1, "k": 1, "votes": 0}),
+        (plans.bubble, {"children": 0, "k": 1}),
+        (plans.pair_heap, {"k": 0}),
+        (plans.sliding_window, {"size": 0}),
+        (plans.sliding_pairs, {"passes": 0}),
+        (plans.groups, {"rounds": 0}),
+        (plans.tournament, {"rounds": 0}),
+    ],
+)
+def test_plans_of_what_cannot_be_are_refused(plan, wrong):
+    with pytest.raises(ConfigError, match="must be 1 or more"):
+        plan(10, **wrong)
