@@ -26,8 +26,9 @@ class Plan:
     """What one list costs. A call is a request that no earlier one of the same list equals: equal ones are sent once.
 
     calls_min, calls_max: the fewest and the most, whatever is answered. calls_mean: when every answer is right and the list
-    comes in random order; a good first stage makes heaps cheaper. Orders drawn at random (shuffles, votes, rounds) are counted
-    as all different. depth: the longest chain of calls that wait for one another, at most. shown: candidates in a prompt, at most.
+    comes in random order; a good first stage makes heaps cheaper. Orders drawn at random (shuffles, votes, rounds) are
+    counted as all different. depth: the longest chain of calls that wait for one another, at most. shown: candidates in a
+    prompt, at most.
     """
 
     calls_min: int
