@@ -178,5 +178,5 @@ def test_a_field_out_of_range_is_refused(wrong, message):
 def test_a_choice_without_a_label_is_refused(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("one: {user: '{{ query }} {{ passages|join }}', choice: 'Passage'}")
-    with pytest.raises(ConfigError, match="choice of template .* must hold \"{label}\", got 'Passage'"):
+    with pytest.raises(ConfigError, match=r"choice of template .* must hold \"{label}\", got 'Passage'"):
         Setwise(template=str(path))
