@@ -12,7 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rankrl.engines.drive import drive, told
+from rankrl.engines.ledger import Ledger
 from rankrl.errors import ConfigError
+from rankrl.lookup import lookup, names
 from rankrl.strategies import plans
 from rankrl.strategies.allpair import allpair
 from rankrl.strategies.bubble import bubble
@@ -27,6 +30,7 @@ from rankrl.strategies.repeats import repeated
 from rankrl.strategies.sliding_pairs import sliding_pairs
 from rankrl.strategies.sliding_window import sliding_window
 from rankrl.strategies.tournament import tournament
+from rankrl.types import Answer, Candidate, CandidateList, Query, Token
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from toy_orderings import Toy, arbitrary, best, in_order, listing_of, play
@@ -286,3 +290,46 @@ def test_lists_without_a_choice_cost_nothing_unless_they_are_scored(kind, n):
 def test_plans_of_what_cannot_be_are_refused(plan, wrong):
     with pytest.raises(ConfigError, match="must be 1 or more"):
         plan(10, **wrong)
+
+
+class Guessing:
+    """Scores choices and writes labels, letters, grades and nonsense at random, the same for the same request."""
+
+    def generate(self, requests, on_answer=None):
+        return told([self.answer(request) for request in requests], on_answer)
+
+    def answer(self, request):
+        rng = random.Random(request.key)
+        if request.choices:
+            return Answer("", scores=tuple(rng.choice([None, rng.gauss(0, 1)]) for _ in request.choices))
+        number, letter = rng.randint(1, 20), rng.choice("ABC")
+        said = rng.choice(
+            [
+                "I am sorry",
+                f"<think>hm</think><answer>[{number}]</answer>",
+                f"[{number}] > [1] > [2]",
+                f"<reason>r</reason><answer>```json\n{{\"[1]\": 7, \"[{number}]\": 3}}\n```</answer>",
+                f"Passage {letter}",
+                f"Document {number}, Document 1",
+                f"reasons </think> {rng.choice(['true', 'false', ''])}",
+                f"<think>t</think><answer>{number % 11}</answer>",
+            ]
+        )  # fmt: skip
+        words = tuple(Token(word, -0.1, ((" true", -0.2), (" false", -1.7))) for word in said.split(" "))
+        return Answer(said, tokens=words if request.logprobs else (), finish_reason=rng.choice(["stop", "length"]))
+
+
+@pytest.mark.parametrize("name", names("rerankers"))
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 23, 45])
+def test_no_reranker_on_the_shelf_leaves_the_bounds_of_its_plan(name, n):
+    reranker = lookup(name, "rerankers")()
+    plan = reranker.plan(n)
+    for qid in ("a", "b"):
+        ledger, shown = Ledger(Guessing()), []
+        texts = (Candidate(f"d{i}", f"text {qid} {i}", score=float(n - i)) for i in range(n))
+        listing = CandidateList(Query(qid, "query"), tuple(texts))
+        drive([reranker.order(listing)], ledger, on_call=lambda request, _, shown=shown: shown.append(request.shown))
+        assert plan.calls_min <= ledger.cost.calls <= plan.calls_max
+        assert ledger.cost.depth <= plan.depth
+        assert max((len(part) for part in shown if part is not None), default=0) <= plan.shown
+        assert plan.shown <= max(reranker.shown, 1)
