@@ -311,3 +311,139 @@ def test_what_the_chat_template_is_told_reaches_the_prompt(tiny_model_dir):
     request = Request([{"role": "user", "content": "heart"}])
     assert longer.generate([request])[0].prompt_tokens > plain.generate([request])[0].prompt_tokens
     assert longer.fingerprint != plain.fingerprint
+
+
+def said_by(engine, stop=(), **more):
+    return engine.generate([replace(request, stop=stop, **more) for request in REQUESTS])
+
+
+def test_an_answer_ends_with_the_first_stop_text_and_says_so(tiny_model_dir):
+    engine = engine_of(tiny_model_dir)
+    free = said_by(engine)
+    texts = [answer.text for answer in free]
+    for stop in ((texts[0][3:6], "never said"), (texts[1][5:7], texts[0][8:9]), (texts[2][-4:-1],)):
+        answers = said_by(engine, stop)
+        for i, (whole, answer) in enumerate(zip(free, answers, strict=True)):
+            ends = [whole.text.find(text) + len(text) for text in stop if text in whole.text]
+            assert answer.text == (whole.text[: min(ends)] if ends else whole.text)
+            assert answer.finish_reason == ("stop" if ends else whole.finish_reason)
+            assert answer.completion_tokens <= whole.completion_tokens
+            assert engine.generate([replace(REQUESTS[i], stop=stop)]) == [answer]
+        assert any(answer.finish_reason == "stop" for answer in answers)
+
+
+def test_nothing_is_generated_after_a_stop_text(tiny_model_dir):
+    engine = engine_of(tiny_model_dir, max_new_tokens=200)
+    first = engine.generate(REQUESTS[:1])[0].text[:2]
+    calls = []
+    forward = engine.model.forward
+    engine.model.forward = lambda **given: calls.append(1) or forward(**given)
+    engine.generate([replace(REQUESTS[0], stop=(first,))])
+    assert 0 < len(calls) < 6
+
+
+def test_requests_of_one_batch_stop_each_at_their_own_text(tiny_model_dir):
+    engine = engine_of(tiny_model_dir)
+    free = said_by(engine)
+    asked = [
+        replace(request, stop=(answer.text[i : i + 3],) if i % 2 else ())
+        for i, (request, answer) in enumerate(zip(REQUESTS, free, strict=True))
+    ]
+    for request, whole, answer in zip(asked, free, engine.generate(asked), strict=True):
+        place = whole.text.find(request.stop[0]) + 3 if request.stop else len(whole.text)
+        assert answer.text == whole.text[:place]
+
+
+def test_a_stop_text_that_spans_tokens_and_the_log_probabilities_up_to_it(tiny_model_dir):
+    engine = engine_of(tiny_model_dir)
+    whole = said_by(engine, logprobs=True)[0]
+    assert len(whole.tokens) > 6
+    stop = "".join(token.text for token in whole.tokens[2:5])
+    answer = engine.generate([replace(REQUESTS[0], stop=(stop,), logprobs=True)])[0]
+    assert answer.text == "".join(token.text for token in whole.tokens[:5]) and answer.completion_tokens == 5
+    assert [t.logprob for t in answer.tokens] == pytest.approx([t.logprob for t in whole.tokens[:5]], abs=1e-5)
+    assert len(answer.tokens[-1].alternatives) == 20
+    assert answer.tokens[-1].alternatives[0] == pytest.approx(
+        (answer.tokens[-1].text, answer.tokens[-1].logprob), abs=1e-6
+    )
+
+
+def test_a_sampled_answer_may_stop_too(tiny_model_dir):
+    answers = said_by(engine_of(tiny_model_dir, temperature=1.0), ("a", "e"))
+    ends = [min([answer.text.find(stop) for stop in "ae" if stop in answer.text], default=-1) for answer in answers]
+    assert [end + 1 for end in ends] == [len(a.text) if a.text[-1:] in ("a", "e") else 0 for a in answers]
+    assert sum(answer.finish_reason == "stop" for answer in answers) > 5
+
+
+ALIKE = [
+    Request([{"role": "system", "content": CLAIM}, {"role": "user", "content": f"{CLAIM} {' '.join(WORDS[:i])}"}])
+    for i in range(9)
+]
+
+
+def test_an_adapter_shares_beginnings_as_its_base_does(tiny_model_dir, tmp_path):
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model_dir), LoraConfig(task_type="CAUSAL_LM"))
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weights, generator=torch.Generator().manual_seed(0))
+    model.save_pretrained(tmp_path)
+    asked = [*ALIKE, *(replace(request, choices=(" yes", " no", "[1] > [2]")) for request in ALIKE)]
+    shared = engine_of(tmp_path).generate(asked)
+    whole = engine_of(tmp_path, share_prefixes=False).generate(asked)
+    assert max(answer.cached_tokens for answer in shared[:9]) > 16 < max(answer.cached_tokens for answer in shared[9:])
+    assert not any(answer.cached_tokens for answer in whole)
+    assert [answer.text for answer in shared] == [answer.text for answer in whole]
+    for one, other in zip(shared, whole, strict=True):
+        assert one.scores == pytest.approx(other.scores, abs=2e-5)
+
+
+def test_a_prompt_tuning_adapter_answers_as_it_does_alone(tiny_model_dir, tmp_path):
+    import torch
+    from peft import PromptTuningConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
+    get_peft_model(base, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5)).save_pretrained(tmp_path)
+    engine = engine_of(tmp_path)
+    choices = (" yes", "[1] > [2]")
+    answers = engine.generate([replace(request, choices=choices) for request in ALIKE[:4]])
+    for request, answer in zip(ALIKE, answers, strict=False):
+        front = list(engine.render([request])[0].ids)
+        for choice, score in zip(choices, answer.scores, strict=True):
+            tail = list(engine.render.choice(choice))
+            with torch.no_grad():
+                logits = engine.model(input_ids=torch.tensor([front + tail])).logits[0, -len(tail) - 1 : -1]
+            expected = logits.log_softmax(-1).gather(-1, torch.tensor([tail]).T).sum()
+            assert score == pytest.approx(float(expected), abs=1e-4)
+    assert engine.generate(ALIKE) == [engine.generate([request])[0] for request in ALIKE]
+
+
+def test_samples_of_one_prompt_compute_it_once(tiny_model_dir):
+    engine = engine_of(tiny_model_dir, temperature=1.0)
+    four = [replace(ALIKE[0], sample=sample) for sample in range(4)]
+    together = engine.generate(four)
+    assert [answer.cached_tokens for answer in together] == [0, *[together[0].prompt_tokens - 1] * 3]
+    engine.share_prefixes = False
+    assert engine.generate(four) == together and len({answer.text for answer in together}) == 4
+
+
+def test_a_borrowed_model_scores_and_stops_as_one_of_its_own(engine, tiny_model_dir):
+    from transformers import AutoModelForCausalLM
+
+    asked = [replace(ALIKE[0], choices=(" yes", " no")), replace(ALIKE[1], stop=("a",)), ALIKE[2]]
+    model = AutoModelForCausalLM.from_pretrained(tiny_model_dir).train()
+    with TransformersEngine.borrowed(model, engine.tokenizer, max_new_tokens=24) as borrowed:
+        answers = borrowed.generate(asked)
+    assert model.training and answers == engine.generate(asked)
+    model(input_ids=engine.tokenizer("the heart", return_tensors="pt").input_ids).logits.sum().backward()
+    assert all(weights.grad is not None for weights in model.parameters())
+
+
+@pytest.mark.parametrize("option", ["batch_size", "batch_tokens", "share_prefixes"])
+def test_what_only_batches_does_not_change_the_fingerprint(tiny_model_dir, engine, option):
+    assert engine_of(tiny_model_dir, **{option: 1}).fingerprint == engine.fingerprint

@@ -14,14 +14,15 @@ class Traits:
     """What a model's forward pass can be asked for.
 
     cache: the name of its argument for the key-value cache. positions, last_only: it takes position ids, it can compute
-    the logits of the last positions alone. resumable: choices can go on from a prompt's cache. shareable: a common beginning
-    of prompts can be computed once and padded after.
+    the logits of the last positions alone. paddable: padding may stand in front of a prompt, and choices can go
+    on from its cache; not so where an adapter puts tokens of its own in front. shareable: a common beginning of prompts can be
+    computed once and padded after.
     """
 
     cache: str
     positions: bool
     last_only: bool
-    resumable: bool
+    paddable: bool
     shareable: bool
 
 
@@ -126,7 +127,7 @@ def fill(model: Any, traits: Traits, rows: Sequence[Sequence[int]], shared: int,
 
     ids, mask = with_shared(rows, shared, pad_id, model.device)
     cache = shared_cache(model, traits, rows[0][:shared], len(rows)) if shared else None
-    keep = keep and traits.resumable
+    keep = keep and traits.paddable
     made = forward(model, traits, ids[:, shared:] if cache is not None else ids, mask, cache, keep=1, fill=keep)
     held = getattr(made, traits.cache, None) if keep else None
     return Filled(mask, torch.tensor([len(row) for row in rows]), held, made.logits[:, -1].float())

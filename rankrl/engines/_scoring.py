@@ -32,7 +32,7 @@ def score_choices(
     first = filled.logits.log_softmax(-1).cpu()
     scores = [[float(first[i, choice[0]]) for choice in own] for i, own in enumerate(choices)]
     width = filled.mask.shape[1] + max((len(choices[i][c]) for i, c in longer), default=0)
-    for chunk in _chunks(longer, max(1, tokens // width)):
+    for chunk in _chunks(longer, max(1, tokens // width) if traits.paddable else 1):
         tails = [choices[i][c] for i, c in chunk]
         made = _continued(model, traits, filled, [i for i, _ in chunk], tails, pad_id)
         if made is None:

@@ -181,10 +181,14 @@ class TransformersEngine:
             )
 
     def _batches(self, prompts: Sequence[Prompt], choices: Sequence[object]) -> Iterator[Batch]:
-        """Requests that are answered together: those with choices, and free ones; a decoder begins all of a batch alike long."""
-        kinds: dict[tuple[bool, int], list[int]] = {}
+        """Requests that are answered together: those with choices, and free ones.
+
+        A decoder begins all of a batch alike long, and what cannot be padded goes with its like.
+        """
+        kinds: dict[tuple[bool, int, int], list[int]] = {}
         for i, prompt in enumerate(prompts):
-            kinds.setdefault((bool(choices[i]), 0 if choices[i] else len(prompt.begun)), []).append(i)
+            begun, size = 0 if choices[i] else len(prompt.begun), 0 if self._traits.paddable else len(prompt)
+            kinds.setdefault((bool(choices[i]), begun, size), []).append(i)
         sharing = self.share_prefixes and self._traits.shareable
         for rows in kinds.values():
             ids = [prompts[i].ids for i in rows]
