@@ -1,7 +1,8 @@
 """The `rankrl` command: finds the module of a command in `rankrl.commands` and runs it.
 
 Only the chosen command's module is imported, and commands import heavy libraries inside `run`, so `--help` is quick.
-What the library refuses (`RankRLError`) is printed as one line; exit codes: 0 done, 1 refused, 2 wrong usage, 130 interrupted.
+What the library refuses (`RankRLError`) is printed as one line; exit codes: 0 done, 1 refused, 2 wrong usage, 3 stopped
+at a limit that the user has set, 130 interrupted.
 """
 
 from __future__ import annotations

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,6 +148,40 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_named_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    """Let --help end with what can be set of the reranker and the engine that the command line names."""
+    if not {"-h", "--help"} & set(argv) or argv[0].startswith("-"):
+        return
+    from rankrl.cards import part_of
+    from rankrl.reranking import engine_class
+
+    part = part_of(argv[0])
+    given = [after for before, after in pairwise(argv) if before == "--engine"]
+    given += [word.partition("=")[2] for word in argv if word.startswith("--engine=")]
+    engine = given[-1] if given else str(getattr(part, "engine", "transformers"))
+    parser.epilog = (
+        f"{inspect.getdoc(part)}\n\nfields of {argv[0]} (--option):\n  {_defaults(part)}\n\n"
+        f"options of the engine {engine} (--engine-option, or a flag above):\n  {_defaults(engine_class(engine))}"
+    )
+
+
+def _defaults(make: Any) -> str:
+    """What a class is made with and what it is by default, on lines of a terminal's width."""
+    kept = [p for name, p in inspect.signature(make).parameters.items() if name not in ("clip", "model")]
+    words = [p.name if p.default is p.empty else f"{p.name}={_spelled(p.default)}" for p in kept]
+    lines = [""]
+    for word in words:
+        if len(lines[-1]) + len(word) > 100:
+            lines.append("")
+        lines[-1] += f"{word}  "
+    return "\n  ".join(line.rstrip() for line in lines)
+
+
+def _spelled(value: Any) -> str:
+    """A value as it is written on the command line."""
+    return value if isinstance(value, str) else "null" if value is None else str(value).lower()
+
+
 def check_arguments(args: argparse.Namespace) -> None:
     """Refuse what cannot be meant or could not be written, before anything is read.
 
@@ -268,8 +304,6 @@ def engine_settings(
     args: argparse.Namespace, part: Any, make: Callable[..., Any], options: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Option -> value as the engine will be made: its own defaults, the protocol's, the model's card, the command line's."""
-    import inspect
-
     from rankrl.cards import read_reranker_card
 
     defaults = {name: p.default for name, p in inspect.signature(make).parameters.items() if p.default is not p.empty}

@@ -6,6 +6,7 @@
   rankrl rerank rank_r1 … --engine openai --base-url URL --journal calls.sqlite --max-cost 5 --price-in 0.15 --price-out 0.6
 
 The first --depth documents of each topic are reranked, all topics at once; those below keep their order and follow.
+`rankrl rerank rank_r1 --help` also says what --option and --engine-option can set.
 
 A run that a limit (--max-calls, --max-tokens, --max-cost) stops is written as far as it got: topics that were not finished
 stand in the order found so far, or in that of the first stage. RUN.json lists them, standard error says how to go on, and
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 STOPPED = 3
 """The exit code of a run that a limit stopped."""
 
-add_arguments = options_.add_arguments
+add_arguments, add_named_arguments = options_.add_arguments, options_.add_named_arguments
 
 
 @dataclass(frozen=True, slots=True)
