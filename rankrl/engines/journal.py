@@ -105,7 +105,7 @@ class Journal:
         self._lock = threading.RLock()
         self._opened: list[sqlite3.Connection] = []  # at most one
         self._pid = os.getpid()
-        weakref.finalize(self, _close, self._opened, self._pid)
+        weakref.finalize(self, _close, self._opened, self._pid, self._lock)
         with self._using() as connection:
             self._engine_id = _id_of(connection, "engines", {"fingerprint": fingerprint})
             spelled = json.dumps(self.asker.settings, sort_keys=True, default=str)
@@ -173,8 +173,7 @@ class Journal:
 
     def close(self) -> None:
         """Closes the file until it is used again; the write-ahead log goes into it when nobody else has it open."""
-        with self._lock:
-            _close(self._opened, self._pid)
+        _close(self._opened, self._pid, self._lock)
 
     def __enter__(self) -> Journal:
         return self
@@ -344,10 +343,12 @@ def _told_in_one_line(path: Path) -> Iterator[None]:
         raise DataError(f"journal {path} cannot be used: {error.strerror or error}") from error
 
 
-def _close(opened: list[sqlite3.Connection], pid: int) -> None:
-    if pid == os.getpid():
+def _close(opened: list[sqlite3.Connection], pid: int, lock: threading.RLock) -> None:
+    """Closes what this process has opened; what a thread is in the middle of is waited for, but not for ever."""
+    if pid == os.getpid() and lock.acquire(timeout=BUSY_S):
         while opened:
             opened.pop().close()
+        lock.release()
 
 
 def _shown(request: Request) -> tuple[str, str]:
