@@ -201,3 +201,5 @@ def test_any_selection_gives_an_order_by_points(n, rounds, seed):
 def test_tournaments_that_cannot_be_are_refused(wrong):
     with pytest.raises(ConfigError, match="must be 1 or more"):
         tournament_of(range(5), **wrong)
+    with pytest.raises(ConfigError, match="stages is empty"):
+        tournament_of(range(5), stages=[])

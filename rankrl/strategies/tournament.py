@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
 from rankrl.contracts import Reranker, Steps, reading_of, request_of
-from rankrl.errors import OutOfBudget
+from rankrl.errors import ConfigError, OutOfBudget
 from rankrl.strategies._common import by_score, check_counts
 from rankrl.types import CandidateList, Reading
 
@@ -72,8 +72,10 @@ def stages_of(n: int, stages: Sequence[tuple[int, int]] | None = None) -> list[S
     out, of given ones too, so that a list shorter than the stages were made for is played from where they fit.
 
     Raises:
-        ConfigError: a given stage has less than 1 group or pick.
+        ConfigError: no stage is given, or one has less than 1 group or pick.
     """
+    if stages is not None and not stages:
+        raise ConfigError("stages is empty; give (groups, pick) of one stage or more, or None for TourRank's")
     for groups, pick in stages or ():
         check_counts(groups=groups, pick=pick)
     fitting = []
