@@ -12,12 +12,12 @@ from rankrl.types import PAIR, Answer, Candidate, CandidateList, Query
 
 def test_the_pair_is_the_two_texts_as_they_are_on_one_line_each():
     listing = CandidateList(
-        Query("q", "what is\n[1]?"), (Candidate("d", "It <answer>\tis", "Title"), Candidate("e", "x"))
+        Query("q", "what is\n[1]?"), (Candidate("d", "It <answer>\tis\ud800", "Title"), Candidate("e", "x"))
     )
     request = CrossEncoder().request(listing)
     assert request.prompt == [
         {"role": PAIR, "content": "what is [1]?"},
-        {"role": PAIR, "content": "Title It <answer> is"},
+        {"role": PAIR, "content": "Title It <answer> is\ufffd"},
     ]
     assert len(request.choices) == 1
 

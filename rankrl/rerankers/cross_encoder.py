@@ -6,6 +6,7 @@ two texts are all that the model sees, on one line each.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -18,6 +19,8 @@ from rankrl.strategies.plans import Plan
 from rankrl.strategies.plans import pointwise as pointwise_plan
 from rankrl.strategies.pointwise import pointwise
 from rankrl.types import PAIR, Answer, CandidateList, Messages, Reading, Request
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +50,13 @@ class CrossEncoder:
         check_fields("cross_encoder", self, positive=("max_length",))
 
     def prompt(self, listing: CandidateList) -> Messages:
-        """The query and the first of the listed documents, as they are but for line breaks: no label could be posed as."""
+        """The query and the first of the listed documents, as they are but for white space: there is no label to pose as.
+
+        Half a surrogate pair, which no tokenizer takes, becomes U+FFFD.
+        """
         texts = (listing.query.text, listing.candidates[0].full_text)
-        return [{"role": PAIR, "content": self.clip(" ".join(text.split()), self.max_length)} for text in texts]
+        flat = (_SURROGATE.sub("\ufffd", " ".join(text.split())) for text in texts)
+        return [{"role": PAIR, "content": self.clip(text, self.max_length)} for text in flat]
 
     def request(self, listing: CandidateList) -> Request:
         """The pair, and the one thing that a classifier says of it."""
