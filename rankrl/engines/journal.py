@@ -147,6 +147,8 @@ class Journal:
                 raise ValueError(f"{type(self.engine).__name__} gave {len(said)} answers to {len(missing)} requests")
             for i, answer in enumerate(said):
                 hear(i, answer)
+            if equal := [requests[i] for request in missing for i in places[request.key][1:]]:
+                self.also_asked(equal)
         return [answer for answer in answers if answer is not None]
 
     def recall(self, requests: Sequence[Request]) -> dict[str, Answer]:
@@ -296,15 +298,17 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _opened_to_read(path: Path) -> sqlite3.Connection:
-    """A connection that changes nothing, also where not even the log's index can be written."""
+    """A connection that adds nothing, also where nothing can be written; a log that a killed process has left is worked in."""
     where = path.resolve().as_uri()
-    connection = sqlite3.connect(f"{where}?mode=ro", uri=True, timeout=BUSY_S)
-    try:
-        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError:
-        connection.close()
-        connection = sqlite3.connect(f"{where}?immutable=1", uri=True)
-    return connection
+    for mode in ("mode=rw", "mode=ro", "immutable=1"):
+        connection = sqlite3.connect(f"{where}?{mode}", uri=True, timeout=BUSY_S)
+        try:
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+            return connection
+        except sqlite3.OperationalError as error:
+            connection.close()
+            problem = error
+    raise problem
 
 
 def _check(connection: sqlite3.Connection, path: Path, *, empty_is_one: bool) -> bool:
