@@ -239,7 +239,7 @@ def test_long_answers_take_no_time(piece):
 
 @given(st.integers(0, 10), st.text(alphabet="ab 7."))
 def test_the_ideal_answer_is_read_back(grade, thought):
-    reading = ERank().parse(ERank().answer(grade, thought), 1)
+    reading = ERank().parse(ERank().spell(grade, thought), 1)
     assert reading.report.clean and reading.scores == (float(grade),) and reading.reasoning == thought.strip()
 
 

@@ -65,7 +65,7 @@ def test_documents_are_cut_by_characters_on_one_line():
 
 
 def test_the_ideal_answer_is_clean():
-    reading = parse_grades(GroupRank().answer([3, 10, 0], "because"), 3)
+    reading = parse_grades(GroupRank().spell([3, 10, 0], "because"), 3)
     assert reading.report.clean
     assert (reading.scores, reading.ranking.order, reading.reasoning) == ((0.3, 1.0, 0.0), (1, 0, 2), "because")
 
@@ -263,7 +263,7 @@ def test_an_oracle_that_reads_the_prompt_orders_a_hundred():
     class Oracle:
         def generate(self, requests, on_answer=None):
             found = [re.findall(r"\[\d+\]\. worth (\d+)", request.prompt[1]["content"]) for request in requests]
-            return [Answer(GroupRank().answer([int(grade) for grade in one])) for one in found]
+            return [Answer(GroupRank().spell([int(grade) for grade in one])) for one in found]
 
     (ranking,) = drive([GroupRank(rounds=2).order(texts)], Oracle())
     assert list(ranking.order) == sorted(range(100), key=lambda i: (-grades[i], i))

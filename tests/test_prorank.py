@@ -147,7 +147,7 @@ def test_a_verdict_is_total(text, n):
 
 @pytest.mark.parametrize("relevant", [True, False])
 def test_the_ideal_answer_is_read_back(relevant):
-    reading = ProRank().parse(ProRank().answer(relevant), 1)
+    reading = ProRank().parse(ProRank().spell(relevant), 1)
     assert reading.report.clean and reading.scores == (float(relevant),)
 
 

@@ -116,7 +116,7 @@ def test_the_words_and_the_room_of_a_users_file(tmp_path):
     assert mine.request(LISTING).choices == ("Ja", "Nein")
     assert mine.prompt(LISTING)[0]["content"] == "who wrote faust? | [1] Faust Goethe | Faust Goethe"
     assert mine.parse("Nein", 1).scores == (0.0,)
-    assert mine.answer(True) == "Ja"
+    assert mine.spell(True) == "Ja"
     assert YesNo(template=f"{path}:b").words == ("yes", "no")
     with pytest.raises(ConfigError, match=r"choices of template .* must be two different texts, got \['Ja', 'Ja'\]"):
         YesNo(template=f"{path}:c")

@@ -145,7 +145,7 @@ class ERank:
             return once
         return Plan(n, 2.0 * n, 2 * n, 2, 1)
 
-    def answer(self, grade: int, thought: str | None = None) -> str:
+    def spell(self, grade: int, thought: str | None = None) -> str:
         """The completion that gives `grade` in exactly the layout asked for; a target for supervised warm-up."""
         return f"<think>{thought or ''}</think><answer>{grade}</answer>"
 

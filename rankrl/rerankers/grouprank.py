@@ -103,7 +103,7 @@ class GroupRank:
         """What ordering n candidates costs."""
         return plans.groups(n, size=self.group_size, rounds=self.rounds, interval=self.interval)
 
-    def answer(self, grades: list[int], thought: str | None = None) -> str:
+    def spell(self, grades: list[int], thought: str | None = None) -> str:
         """The completion that gives these grades in exactly the layout asked for; a target for supervised warm-up."""
         entries = ", ".join(f'"[{i}]": {grade}' for i, grade in enumerate(grades, start=1))
         return f"<reason>{thought or ''}</reason>\n<answer>\n```json\n{{{entries}}}\n```\n</answer>"

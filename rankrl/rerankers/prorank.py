@@ -94,7 +94,7 @@ class ProRank:
         """What ordering n candidates costs."""
         return pointwise_plan(n)
 
-    def answer(self, relevant: bool) -> str:
+    def spell(self, relevant: bool) -> str:
         """The completion that says so in exactly the layout asked for."""
         return "1" if relevant else "0"
 

@@ -129,7 +129,7 @@ class Rank1:
         """What ordering n candidates costs; at most, no thought ends by itself."""
         return Plan(n, float(n), 2 * n, 2 if n else 0, 1 if n else 0)
 
-    def answer(self, relevant: bool, thought: str | None = None) -> str:
+    def spell(self, relevant: bool, thought: str | None = None) -> str:
         """The completion that says so in exactly the layout asked for; a target for supervised warm-up."""
         return f"{thought or ''}{_CLOSING}{TRUE if relevant else FALSE}"
 

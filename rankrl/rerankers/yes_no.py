@@ -122,7 +122,7 @@ class YesNo:
         """What ordering n candidates costs."""
         return pointwise_plan(n)
 
-    def answer(self, relevant: bool) -> str:
+    def spell(self, relevant: bool) -> str:
         """The completion that says so in exactly the layout asked for."""
         return self.words[0 if relevant else 1]
 
