@@ -109,6 +109,12 @@ def test_passes_that_overlap_in_time_are_passes_one_after_another(n, size, strid
     assert len(game.batches) <= len(shown)
 
 
+def test_the_window_is_20_candidates_that_move_by_10_unless_said():
+    shown = play(sliding_window(Toy(), listing_of(range(100))), lambda _: "?").shown
+    assert [text.split()[0] for text in shown] == ["80", "70", "60", "50", "40", "30", "20", "10", "0"]
+    assert {len(text.split()) for text in shown} == {20}
+
+
 def test_a_further_pass_adds_two_rounds_not_nine():
     rounds = [
         len(play(sliding_window(Toy(), listing_of(range(100)), passes=passes), in_order).batches)
