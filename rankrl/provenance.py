@@ -29,6 +29,17 @@ def provenance_path(run: str | Path) -> Path:
     return Path(f"{run}.json")
 
 
+def check_provenance(run: str | Path) -> None:
+    """Nothing, if a run of that name can be described; asked before hours are spent on it.
+
+    Raises:
+        DataError: in the place of the description is a file that describes no run.
+    """
+    path = provenance_path(run)
+    if path.exists() and not _describes_a_run(path):
+        raise DataError(f"{path} describes no run and was left as it is; move it away, or give {run} another name")
+
+
 def write_provenance(run: str | Path, facts: Mapping[str, Any]) -> None:
     """Describe a run that has been written: `facts`, the command, versions, the time (UTC) and the run's SHA-256.
 
@@ -37,9 +48,8 @@ def write_provenance(run: str | Path, facts: Mapping[str, Any]) -> None:
     Raises:
         DataError: the run cannot be read, or in the place of the description is a file that describes no run.
     """
+    check_provenance(run)
     path = provenance_path(run)
-    if path.exists() and not _describes_a_run(path):
-        raise DataError(f"{path} describes no run and was left as it is; move it away, or give {run} another name")
     whole = {**facts, "made_by": surroundings(), _HASH: content_sha256(run)}
     with atomic_writer(path) as file:
         file.write(json.dumps(whole, indent=2, ensure_ascii=False, default=str) + "\n")

@@ -228,6 +228,21 @@ def test_the_run_goes_to_standard_output(folder, capsys):
     assert not (folder / "-").exists() and not (folder / "-.json").exists()
 
 
+def test_scores_may_be_named_as_they_would_be_anyway_and_devices_more_than_once(folder):
+    assert rerank("--scores", "out/new.trec.scores.jsonl", reranker="own_reranker:Scoring") == 0
+    assert rerank("-o", os.devnull, "--explain", os.devnull, "--scores", os.devnull) == 0
+
+
+def test_generated_tokens_are_explained_where_the_engine_gives_them(folder):
+    (folder / "telling_engine.py").write_text(
+        ENGINE.replace("CountingEngine", "TellingEngine")
+        .replace("import Answer", "import Answer, Token")
+        .replace(", 300, 5)", ", 300, 5, tokens=(Token('a', -0.5), Token('b', -1.5, (('b', -1.5), ('c', -2.0)))))")
+    )
+    assert rerank("--explain", "calls.jsonl", "--limit", "1", engine="telling_engine:TellingEngine") == 0
+    assert lines("calls.jsonl")[1]["tokens"] == [["a", -0.5, []], ["b", -1.5, [["b", -1.5], ["c", -2.0]]]]
+
+
 def test_queries_of_ones_own(folder, capsys):
     (folder / "mine.tsv").write_text("q2\tsomething else\nq9\tnever searched\n")
     assert rerank("--queries", "mine.tsv", "--explain", "calls.jsonl", "--explain-prompts") == 0
@@ -466,6 +481,11 @@ def test_a_stale_description_of_the_first_stage_is_said_and_left_out(folder, cap
         (["-o", "bm25.trec/new.trec"], "is not a folder that you may write to"),
         (["--explain", "out/new.trec"], "-o and --explain are the same file"),
         (["--explain", "x", "--scores", "./x"], "--explain and --scores are the same file"),
+        (["--explain", "out/new.trec.json"], "the description of -o and --explain are the same file"),
+        (["--explain", "out/new.trec.scores.jsonl"], "the default of --scores and --explain are the same file"),
+        (["--journal", "out/../out/new.trec"], "-o and --journal are the same file"),
+        (["-o", "c/corpus"], "c/corpus.json describes no run and was left as it is"),
+        (["--queries", "mine.jsonl", "-o", "mine.jsonl"], "-o mine.jsonl is one of the files to read"),
         (["--explain", "-"], "--explain cannot go to standard output"),
         (["--scores", "c"], "--scores c is a folder"),
         (["--journal", "c"], "--journal c is a folder"),
@@ -476,6 +496,8 @@ def test_a_stale_description_of_the_first_stage_is_said_and_left_out(folder, cap
 )
 def test_a_mistake_is_one_clear_line_and_no_file(folder, capsys, more, message):
     before = (folder / "bm25.trec").read_bytes()
+    (folder / "c" / "corpus.json").write_text("{}")
+    (folder / "mine.jsonl").write_text('{"_id": "q1", "text": "mine"}')
     assert rerank(*more) == 1
     said = capsys.readouterr().err.splitlines()
     assert said[-1].startswith("rankrl: error: ") and message in said[-1]

@@ -126,6 +126,17 @@ def test_a_terminal_gets_one_line_that_fits(width, expected):
         assert "0:50:00, " in lines[0] and " left" in lines[0]
 
 
+def test_a_terminal_is_drawn_on_and_a_dumb_one_is_not(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    for term, drawn in (("xterm-256color", True), ("dumb", False)):
+        monkeypatch.setenv("TERM", term)
+        meter = Meter(7, 8.0)
+        with progress.shown(meter):
+            meter.answered(PAID)
+        assert ("0/7 topics" in capsys.readouterr().err) == drawn
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [(0.123, "0.12"), (1.26, "1.3"), (99.9, "99.9"), (123.4, "123"), (4_560, "4.6k"), (7.8e6, "7.8M")],

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankrl.commands._outputs import STDOUT, check_output
+from rankrl.commands._rerank_files import SCORES
 from rankrl.errors import ConfigError, unknown_name
+from rankrl.provenance import check_provenance, provenance_path
 
 if TYPE_CHECKING:
     from rankrl.engines.ledger import Limits
@@ -216,17 +218,31 @@ def check_arguments(args: argparse.Namespace) -> None:
 def _check_files(args: argparse.Namespace) -> None:
     """Refuse outputs that could not be written, and files that two options name."""
     reads = [path for path in (args.run, args.queries) if path is not None]
-    named: dict[str, str] = {}
+    named: dict[Path, str] = {}
+    if args.output not in (None, STDOUT) and _is_kept(args.output):
+        check_provenance(args.output)
+        named = {
+            provenance_path(args.output).resolve(): "the description of -o",
+            Path(f"{args.output}{SCORES}").resolve(): "the default of --scores",
+        }
     for option, path in _written(args):
         if path == STDOUT:
             if option != "-o":
                 raise ConfigError(f"{option} cannot go to standard output; give the name of a file")
             continue
         check_output(option, path, reads=reads)
-        place = str(Path(path).resolve())
-        if (other := named.get(place)) is not None and Path(path).name != "null":
+        place = Path(path).resolve()
+        if (other := named.get(place)) is not None and _is_kept(path) and (option, other) != _SCORES_AS_EVER:
             raise ConfigError(f"{other} and {option} are the same file: {path}")
         named[place] = option
+
+
+_SCORES_AS_EVER = ("--scores", "the default of --scores")
+
+
+def _is_kept(path: str) -> bool:
+    """True for a file or one to be, False for a device or a pipe."""
+    return Path(path).is_file() or not Path(path).exists()
 
 
 def _written(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
