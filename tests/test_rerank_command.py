@@ -67,6 +67,14 @@ class Scoring:
 
     def order(self, listing):
         return pointwise(self, listing)
+
+@dataclass(frozen=True, slots=True)
+class Twice(Scoring):
+    """Asks the same question twice."""
+
+    def order(self, listing):
+        yield [request_of(self, listing, sample=sample) for sample in (0, 1)]
+        return Ranking(tuple(range(len(listing))))
 '''
 
 
@@ -241,6 +249,12 @@ def test_generated_tokens_are_explained_where_the_engine_gives_them(folder):
     )
     assert rerank("--explain", "calls.jsonl", "--limit", "1", engine="telling_engine:TellingEngine") == 0
     assert lines("calls.jsonl")[1]["tokens"] == [["a", -0.5, []], ["b", -1.5, [["b", -1.5], ["c", -2.0]]]]
+
+
+def test_samples_of_one_prompt_are_told_apart(folder):
+    assert rerank("--explain", "calls.jsonl", "--limit", "1", reranker="own_reranker:Twice") == 0
+    assert [call["sample"] for call in lines("calls.jsonl")[1:]] == [0, 1]
+    assert len(set(asked())) == 2
 
 
 def test_queries_of_ones_own(folder, capsys):
