@@ -232,9 +232,9 @@ def test_any_text_is_read(text, n):
 @pytest.mark.parametrize("piece", ["<answer>", "</answer>", "<think>", "</think>", "<answer>7</answer>", "1", "<", " "])
 def test_long_answers_take_no_time(piece):
     text = (piece * 100_000)[:100_000]
-    start = time.perf_counter()
+    start = time.process_time()
     parse_grade(text, 1)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.1
 
 
 @given(st.integers(0, 10), st.text(alphabet="ab 7."))
@@ -249,6 +249,12 @@ def test_an_expectation_is_unmoved_by_a_constant_and_by_what_is_unknown():
     assert expectation([s - 500 for s in scores]) == pytest.approx(1.6)
     assert expectation([None, *scores[1:], float("-inf")]) == pytest.approx(1.6 / 0.9)
     assert expectation([None, float("nan")]) is None
+
+
+def test_a_probability_that_is_none_leaves_the_document_without_a_score():
+    broken = Answer("<think></think><answer>7</answer>", tokens=(Token("<think></think><answer>7</answer>", math.nan),))
+    (ranking,) = drive([ERank().order(listing("a", "b"))], Scripted({"a": broken, "b": said(0)}))
+    assert (ranking.order, ranking.scores) == ((1, 0), (None, 0.0))
 
 
 def test_a_begun_answer_is_gone_on_with():

@@ -183,6 +183,12 @@ def test_query_and_document_share_the_room(room, query, document, taken, clip):
         assert length(cut.text) == min(whole[1], max(1, room - used - whole[0])), "the room is used"
 
 
+def test_a_tokenizer_that_marks_the_beginning_of_a_text_is_believed():
+    listing = CandidateList(Query("q", "qqq"), (Candidate("d", "dddddd"),))
+    query, document = fitted(listing, lambda text, limit: text[: max(0, limit - 1)], 10)
+    assert (query, document.text) == ("qqq", "ddddd")
+
+
 def test_the_document_is_what_is_cut():
     listing = CandidateList(Query("q", words_of(4, "q")), (Candidate("d", words_of(30, "d")),))
     content = ProRank(max_length=10).prompt(listing)[0]["content"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import islice
 from typing import Any
 
 from rankrl.types import ParseReport, Ranking, Reading
@@ -101,7 +102,7 @@ def _parts(text: str) -> tuple[str, str, bool]:
 
 def _is_layout(text: str) -> bool:
     """Whether the text is one block of reasoning and one answer block as asked for, and nothing else."""
-    tags = list(_REASON.finditer(text))
+    tags = list(islice(_REASON.finditer(text), 3))
     if [tag[1] for tag in tags] not in (["/"], ["", "/"]) or (len(tags) == 2 and text[: tags[0].start()].strip()):
         return False
     return _LAYOUT.fullmatch(text, tags[-1].end()) is not None

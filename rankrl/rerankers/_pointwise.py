@@ -98,7 +98,8 @@ def rescored(ranking: Ranking, score: Callable[[float], float]) -> Ranking:
 
 def ranked(scores: Sequence[float | None], last: Sequence[bool] | None = None) -> Ranking:
     """Positions by score, best first; ties by position; those without a score, or marked `last`, follow in list order."""
-    after = [value is None for value in scores] if last is None else last
+    marked = last or [False] * len(scores)
+    after = [value is None or mark for value, mark in zip(scores, marked, strict=True)]
     order = sorted(range(len(scores)), key=lambda i: (after[i], 0.0 if after[i] else -(scores[i] or 0.0), i))
     return Ranking(tuple(order), tuple(scores))
 
