@@ -16,7 +16,7 @@ from rankrl.contracts import Engine, Reranker
 from rankrl.errors import ConfigError, DataError, unknown_name
 from rankrl.files import atomic_writer, open_text
 from rankrl.lookup import lookup
-from rankrl.types import PAIR, PLAIN, Candidate, CandidateList, Messages, Query, Request
+from rankrl.types import PAIR, PLAIN, Candidate, CandidateList, Messages, Query
 
 CARD = "rankrl.json"
 """The file beside a trained model that says with which reranker and options it was trained."""
@@ -98,14 +98,13 @@ def _token_ids(messages: Messages, tokenizer: Any, told: Mapping[str, Any]) -> l
 
     if messages[0]["role"] == PAIR:
         return ids(*(message["content"] for message in messages), special=True)
-    begun = Request(messages).begun
-    asked = messages[:-1] if begun else messages
     if messages[0]["role"] == PLAIN:
-        return [ids("".join(message["content"] for message in asked), special=True), ids(begun) if begun else []]
+        return [ids(messages[0]["content"], special=True), *(ids(message["content"]) for message in messages[1:])]
     if "strftime_now" in (template := str(tokenizer.chat_template)):
         return [template, *(ids(message["content"]) for message in messages)]
-    text = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True, **told)
-    return ids(text + begun)
+    from rankrl.engines._prompts import chat_text
+
+    return ids(chat_text(tokenizer, messages, told, str(getattr(tokenizer, "name_or_path", ""))))
 
 
 def write_reranker_card(

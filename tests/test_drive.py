@@ -571,3 +571,19 @@ def test_the_ledger_counts_an_answer_as_it_comes_and_each_once():
     ledger.generate([ask("x"), ask("y")], lambda i, answer: told.append((i, answer.text)))
     assert seen == [1, 2] and told == [(0, "a"), (1, "b")]
     assert (ledger.cost.calls, ledger.cost.prompt_tokens, ledger.cost.truncated) == (2, 14, 1)
+
+
+def test_before_any_answer_a_free_one_is_taken_to_be_a_quarter_of_what_it_may_become():
+    class Long(Hashing):
+        max_new_tokens = 1_000
+
+    class Inside:
+        engine = Long()
+
+    for engine in (Long(), Inside()):
+        ledger = Ledger(engine, Limits(max_tokens=10_000))
+        assert ledger.room(ask("x" * 1000)) == pytest.approx(10_000 / (250 + 250))
+        assert ledger.room(Request([{"role": "user", "content": "x" * 1000}], choices=("a",))) == pytest.approx(40)
+    ledger.engine = Hashing(tokens=(500, 500))
+    ledger.generate([ask("x" * 1000)])
+    assert ledger.room(ask("x" * 1000)) == pytest.approx(9)

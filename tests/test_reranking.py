@@ -9,11 +9,16 @@ from dataclasses import dataclass, replace
 import pytest
 
 from rankrl import load_reranker
+from rankrl.cards import prompt_fingerprint, token_fingerprint, write_reranker_card
+from rankrl.engines.journal import recorded
+from rankrl.engines.ledger import Limits
 from rankrl.engines.transformers import TransformersEngine
 from rankrl.errors import ConfigError, DataError
 from rankrl.rerankers.rank_r1 import RankR1
-from rankrl.reranking import LoadedReranker, engine_names, prompt_fingerprint, read_reranker_card, write_reranker_card
-from rankrl.types import Answer, Candidate, CandidateList, Query
+from rankrl.reranking import LoadedReranker, engine_names
+from rankrl.strategies.plans import Plan
+from rankrl.strategies.pointwise import pointwise
+from rankrl.types import Answer, Candidate, CandidateList, ParseReport, Query, Ranking, Reading
 
 
 class Overlap:
@@ -178,20 +183,6 @@ def test_a_model_trained_on_other_prompts_is_refused(tmp_path):
         load_reranker("rank_r1", tmp_path, engine=Overlap())
 
 
-def test_the_prompt_fingerprint_sees_wording_and_not_lengths():
-    same = [RankR1(), RankR1(passage_tokens=3, k=1), replace(RankR1(), clip=lambda text, n: "")]
-    other = [RankR1(template="brief"), RankR1(label_style="[i]: text"), Backwards()]
-    assert len({prompt_fingerprint(reranker) for reranker in same}) == 1
-    assert len({prompt_fingerprint(reranker) for reranker in [same[0], *other]}) == 4
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"reranker": "rank_r1"}', '{"reranker": "rank_r1", "options": 3}'])
-def test_a_damaged_card_is_said_so(tmp_path, content):
-    (tmp_path / "rankrl.json").write_text(content)
-    with pytest.raises(DataError, match=r"rankrl\.json is not a card"):
-        read_reranker_card(tmp_path)
-
-
 def test_an_option_that_has_gone_is_named_with_the_card(tmp_path):
     path = write_reranker_card(tmp_path, "rank_r1", RankR1())
     card = json.loads(path.read_text())
@@ -228,3 +219,170 @@ def test_a_reranker_that_copies_itself_works_in_inference_as_in_training():
 def test_what_is_no_reranker_is_refused_by_what_it_lacks(name):
     with pytest.raises(ConfigError, match="is no reranker: it has no prompt, parse, order"):
         load_reranker(name, engine=_Asking())
+
+
+class Marked(Overlap):
+    """The same with a fingerprint, so that a journal can keep its answers; counts them."""
+
+    fingerprint = "overlap"
+
+    def __init__(self, says=None, concurrent=1):
+        super().__init__(says)
+        self.concurrent, self.asked = concurrent, 0
+
+    def generate(self, requests, on_answer=None):
+        self.asked += len(requests)
+        return super().generate(requests)
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Scores a passage by the number of its words; asks one prompt each."""
+
+    shown: int = 1
+
+    def prompt(self, listing):
+        return [{"role": "user", "content": listing.query.text + ": " + " ".join(c.text for c in listing.candidates)}]
+
+    def parse(self, text, n):
+        score = float(text) if text.isdigit() else None
+        return Reading(Ranking(tuple(range(n))), ParseReport(unreadable=score is None), scores=(score,) * n)
+
+    def order(self, listing):
+        return pointwise(self, listing)
+
+    def plan(self, n):
+        return Plan(n, float(n), n, min(n, 1), 1)
+
+
+class Counts:
+    """Says how many words the prompt has."""
+
+    fingerprint, asked = "counts", 0
+
+    def generate(self, requests, on_answer=None):
+        self.asked += len(requests)
+        return [Answer(str(len(r.prompt[0]["content"].split())), 10, 1) for r in requests]
+
+
+def test_a_protocol_s_own_scores_come_with_the_candidates():
+    found = LoadedReranker("lengths", Lengths(), Counts()).rerank("x", ["a", "a b c", "a b"])
+    assert [(f.docid, f.score, f.raw_score) for f in found] == [("1", 3.0, 4.0), ("2", 2.0, 3.0), ("0", 1.0, 2.0)]
+    assert {f.raw_score for f in load_reranker("rank_r1", engine=Overlap()).rerank("x", ["a", "b"])} == {None}
+
+
+@pytest.mark.parametrize("concurrent", [1, 4])
+def test_a_journal_answers_what_was_asked_before_and_the_orders_are_the_same(tmp_path, concurrent):
+    listings = listings_of(5, 11)
+    plain = load_reranker("rank_r1", engine=Overlap(), num_child=3).rerank_lists(listings)
+    first, second = Marked(concurrent=concurrent), Marked(concurrent=concurrent)
+    for engine in (first, second):
+        loaded = load_reranker("rank_r1", engine=engine, num_child=3, journal=tmp_path / "j")
+        assert loaded.rerank_lists(listings) == plain
+        loaded.close()
+    assert (first.asked, second.asked) == (loaded.cost.calls, 0) and loaded.cost.cached == first.asked
+    found = list(recorded(tmp_path / "j"))
+    assert len(found) == first.asked and {one.reranker for one in found} == {"rank_r1"}
+    assert found[0].settings["num_child"] == 3 and found[0].prompt_sha256 == prompt_fingerprint(RankR1())
+    assert {one.qid for one in found} == {f"q{j}" for j in range(5)}
+
+
+def test_a_journal_needs_a_fingerprint_and_a_place_and_says_so_before_a_model_is_loaded(tmp_path):
+    with pytest.raises(ConfigError, match="Overlap has no fingerprint"):
+        load_reranker("rank_r1", engine=Overlap(), journal=tmp_path / "j")
+    (tmp_path / "run").write_text("q1 Q0 d1 1 2.0 x\n")
+    with pytest.raises(DataError, match="is no journal of rankrl"):
+        load_reranker("rank_r1", "no/such/model", engine="transformers", journal=tmp_path / "run")
+
+
+@pytest.mark.parametrize("concurrent", [1, 3])
+def test_a_limit_stops_with_the_first_lists_finished_and_goes_on_with_a_journal(tmp_path, concurrent):
+    listings = listings_of(12, 11)
+    whole = load_reranker("rank_r1", engine=Overlap(), num_child=3)
+    rankings = whole.rerank_lists(listings)
+    engine, limits = Marked(concurrent=concurrent), Limits(max_calls=whole.cost.calls // 2)
+    loaded = load_reranker("rank_r1", engine=engine, num_child=3, journal=tmp_path / "j", limits=limits)
+    got = loaded.rerank_lists(listings)
+    assert engine.asked <= limits.max_calls
+    assert loaded.stopped.startswith(f"max_calls {limits.max_calls} (")
+    finished = [i for i, listing in enumerate(listings) if listing.query.qid not in loaded.unfinished]
+    assert 4 <= len(finished) <= 6 and finished == list(range(len(finished)))
+    assert [got[i] for i in finished] == rankings[: len(finished)]
+    assert all(sorted(ranking.order) == list(range(11)) for ranking in got)
+    again = load_reranker("rank_r1", engine=engine, num_child=3, journal=tmp_path / "j")
+    assert again.rerank_lists(listings) == rankings
+    assert (again.stopped, again.unfinished, engine.asked) == ("", frozenset(), whole.cost.calls)
+
+
+def test_a_limit_in_the_middle_of_a_list_leaves_it_as_the_first_stage_has_it_where_there_is_nothing_yet():
+    engine = Counts()
+    loaded = LoadedReranker("lengths", Lengths(), engine, limits=Limits(max_calls=25))
+    listings = [
+        CandidateList(Query(f"q{i}", "x"), tuple(Candidate(f"{i}-{j}", "w " * j + str(i)) for j in range(10)))
+        for i in range(4)
+    ]
+    rankings = loaded.rerank_lists([*listings, CandidateList(Query("short", "x"), ())])
+    assert engine.asked == 20 and loaded.unfinished == {"q2", "q3"}
+    assert [ranking.order[0] for ranking in rankings[:4]] == [9, 9, 0, 0]
+    assert rankings[2].order == tuple(range(10)) and rankings[4].order == ()
+    assert loaded.rerank_lists(listings[:1])[0].order == tuple(range(10)), "the limit is for all that is reranked"
+    assert loaded.unfinished == {"q0"}
+
+
+def test_few_lists_run_together_when_a_limit_will_end_them():
+    def batches(limits, **more):
+        seen = []
+        loaded = LoadedReranker("lengths", Lengths(), Counts(), limits=limits)
+        loaded.rerank_lists(listings_of(40, 10), on_round=lambda _, answered: seen.append(answered), **more)
+        return max(seen)
+
+    assert batches(None) == batches(Limits(max_calls=400)) == 400
+    assert batches(Limits(max_calls=320)) == 40  # enough for 32 lists: four at a time
+    assert batches(Limits(max_calls=30)) == 10
+    assert batches(Limits(max_calls=320), max_live=2) == 20
+    assert batches(Limits(max_cost=1.0, price_in=1, price_out=1)) == 390, "all, after those of the first list"
+
+
+def test_passes_and_shuffles_go_through_the_same_engine():
+    listings, counts = listings_of(2, 8), {}
+    for options in ({}, {"passes": 2}, {"shuffles": 3}):
+        loaded = load_reranker("rank_r1", engine=Overlap(), num_child=3, k=2)
+        rankings = loaded.rerank_lists(listings, **options)
+        assert all(ranking.order[0] == 1 for ranking in rankings)  # 7 % 8: the longest text
+        counts[tuple(options)] = loaded.cost.calls
+    assert counts[()] < counts["passes",] < counts["shuffles",]
+    with pytest.raises(ConfigError, match="passes"):
+        load_reranker("rank_r1", engine=Overlap()).rerank_lists(listings, passes=0)
+
+
+def test_calls_bring_their_request_and_answers_are_told_as_they_come():
+    calls, told = [], []
+    loaded = load_reranker("rank_r1", engine=Overlap(), num_child=3)
+    loaded.rerank_lists(
+        listings_of(2, 6), on_call=calls.append, on_answer=lambda request, answer: told.append(request.key)
+    )
+    assert all(call.request.shown is call.listing and call.request.prompt for call in calls)
+    assert {call.request.key for call in calls} == set(told) and len(told) == loaded.cost.calls
+
+
+def test_the_fingerprints_of_a_run_are_those_of_prompt_tokens_and_engine(tiny_model_dir):
+    assert load_reranker("rank_r1", engine=Overlap()).fingerprints == {"prompt": prompt_fingerprint(RankR1())}
+    loaded = load_reranker("rank_r1", tiny_model_dir, max_new_tokens=4)
+    assert loaded.fingerprints == {
+        "prompt": prompt_fingerprint(RankR1()),
+        "tokens": token_fingerprint(RankR1(), loaded.engine.tokenizer),
+        "engine": loaded.engine.fingerprint,
+    }
+
+
+def test_a_model_whose_tokenizer_or_template_has_changed_since_training_is_refused(tmp_path, tiny_model_builder):
+    folder = tiny_model_builder(tmp_path / "m")
+    trained = load_reranker("rank_r1", folder)
+    write_reranker_card(folder, "rank_r1", RankR1(k=3), tokenizer=trained.engine.tokenizer)
+    assert load_reranker("rank_r1", folder).reranker.k == 3
+    template = trained.engine.tokenizer.chat_template
+    trained.engine.tokenizer.chat_template = template + "{{ '!' }}"
+    trained.engine.tokenizer.save_pretrained(folder)
+    with pytest.raises(ConfigError, match=r"the tokenizer or the chat template .* spells prompts in other tokens"):
+        load_reranker("rank_r1", folder)
+    assert load_reranker("rank_r1", folder, card=False).reranker.k == 10

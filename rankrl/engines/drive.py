@@ -293,10 +293,7 @@ def _answers(run: _Run, requests: list[Request]) -> dict[str, Answer]:
 def _asked(engine: Engine, requests: Sequence[Request], on_answer: OnAnswer | None = None) -> list[Answer]:
     answers = engine.generate(requests, on_answer)
     if len(answers) != len(requests):
-        inner: Any = engine
-        while hasattr(inner, "engine"):
-            inner = inner.engine
-        raise ValueError(f"{type(inner).__name__} gave {len(answers)} answers to {len(requests)} requests")
+        raise ValueError(f"{type(engine).__name__} gave {len(answers)} answers to {len(requests)} requests")
     return answers
 
 

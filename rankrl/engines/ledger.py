@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from rankrl.contracts import Engine, OnAnswer
 from rankrl.errors import ConfigError
@@ -110,6 +111,7 @@ class Ledger:
         self._calls = self._rounds = self._depth = self._truncated = self._cached = self._cached_tokens = 0
         self._prompt_tokens = self._completion_tokens = self._characters = 0
         self._seconds, self._active, self._since = 0.0, 0, 0.0
+        self._longest = _longest_answer(engine)
         self._reserved: dict[str, _Spent] = {}
         self._expected = _Spent()
 
@@ -150,10 +152,11 @@ class Ledger:
             answers = self.engine.generate(requests, hear)
         finally:
             self._stop()
-        if len(answers) == len(requests):  # else the caller complains
-            for i, answer in enumerate(answers):
-                if i not in heard:
-                    hear(i, answer)
+        if len(answers) != len(requests):
+            raise ValueError(f"{type(self.engine).__name__} gave {len(answers)} answers to {len(requests)} requests")
+        for i, answer in enumerate(answers):
+            if i not in heard:
+                hear(i, answer)
         return answers
 
     def chain(self, length: int) -> None:
@@ -233,10 +236,14 @@ class Ledger:
             self._expected.add(one, sign=-1)
 
     def _expect(self, request: Request) -> _Spent:
-        """What a request is expected to take, by the tokens per character and the length of the answers so far."""
+        """What a request is expected to take, by the tokens per character and the length of the answers so far.
+
+        Before there is any, a free answer is taken to be a quarter as long as it may become.
+        """
         paid, characters = self._calls - self._cached, sum(len(message["content"]) for message in request.prompt)
         per_character = self._prompt_tokens / self._characters if self._characters else 1 / CHARACTERS_PER_TOKEN
-        prompt, completion = characters * per_character, self._completion_tokens / paid if paid else 0.0
+        prompt = characters * per_character
+        completion = self._completion_tokens / paid if paid else 0.0 if request.choices else self._longest / 4
         return _Spent(1, prompt + completion, self.limits.cost(prompt, completion) or 0.0)
 
     def _fits(self, more: _Spent) -> bool:
@@ -284,6 +291,14 @@ class Ledger:
             self._cached_tokens += answer.cached_tokens
             if self.limited:
                 self._characters += sum(len(message["content"]) for message in request.prompt)
+
+
+def _longest_answer(engine: Any) -> int:
+    """Where the engine cuts answers, 0 when it does not say."""
+    while not hasattr(engine, "max_new_tokens") and hasattr(engine, "engine"):
+        engine = engine.engine
+    longest = getattr(engine, "max_new_tokens", 0)
+    return longest if isinstance(longest, int) else 0
 
 
 def _share(spent: float, limit: float) -> float:
