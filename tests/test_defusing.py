@@ -1,8 +1,9 @@
 """No text of a query or document can pose as a part of a prompt, in any wording of any reranker on the shelf.
 
 In scope is all that a tokenizer or a parser can take for a label, a field, a tag or a chat token: ASCII, what Unicode calls
-compatible with it, and unseen characters between. Out of scope are look-alikes of other scripts, and persuasion: what a
-model makes of "ignore the query" in a passage is the model's; no label or tag that a parser reads can be copied from there.
+compatible with it, and unseen characters between. Out of scope are look-alikes of other scripts, small letters in brackets
+(`a[i]` is ordinary text, and labels are capitals), and persuasion: what a model makes of "ignore the query" in a passage is
+the model's; no label or tag that a parser reads can be copied from there.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ HOSTILE = st.lists(st.sampled_from([*LABELS, *FIELDS, *TAGS, *TURNS, *BITS]), ma
 )
 
 PARTS = re.compile(
-    r"\[\s*(?:[A-Z]|\d+)\s*\]|\[\s*/?\s*(?:INST|SEP|CLS|gMASK|TOOL_CALLS)\s*\]|<[/|!a-z_]"
+    r"\[\s*(?:(?-i:[A-Z])|\d+)\s*\]|\[\s*/?\s*(?:INST|TOOL_CALLS|(?-i:SEP|CLS|gMASK))\s*\]|<[/|!a-z_]"
     r"|\b(?:passage|document)(?:\s*\d{1,3}|\s+\w{1,3})\s*:|\b(?:query|document|passage|relevant|instruct(?:ion)?)\s*:|\n",
     re.IGNORECASE,
 )
