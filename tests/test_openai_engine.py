@@ -678,6 +678,63 @@ def test_a_reranker_ranks_through_http(serving):
     loaded.engine.close()
 
 
+@pytest.fixture
+def collection(tmp_path):
+    """A collection of three topics and nine documents, and a first stage over it."""
+    (tmp_path / "qrels").mkdir()
+    documents = [{"_id": f"d{i}", "title": "", "text": f"document number {i}"} for i in range(9)]
+    topics = [{"_id": f"q{i}", "text": f"which is {i}?"} for i in range(3)]
+    for name, rows in (("corpus", documents), ("queries", topics)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "qrels/test.tsv").write_text(
+        "query-id\tcorpus-id\tscore\n" + "".join(f"q{i}\td{i}\t1\n" for i in range(3))
+    )
+    lines = [f"q{i} Q0 d{j} {j + 1} {9 - j} bm25\n" for i in range(3) for j in range(9)]
+    (tmp_path / "bm25.trec").write_text("".join(lines))
+    return tmp_path
+
+
+def test_a_run_that_a_server_breaks_off_goes_on_elsewhere_and_pays_nothing_twice(collection, capsys):
+    from rankrl.cli import main
+
+    answered = []
+    lock = threading.Lock()
+
+    def choosing(path, body):
+        text = body["messages"][-1]["content"]
+        with lock:
+            answered.append(json.dumps(body, sort_keys=True))
+        return said(f"<think>x</think> <answer>[{1 + len(text) % 3}]</answer>")
+
+    def breaking(path, body):
+        with lock:
+            if len(answered) >= 10:
+                return Reply({"error": {"message": "out of order"}}, 503)
+        return choosing(path, body)
+
+    def rerank(url, output, *more):
+        names = {"--run": "bm25.trec", "--collection": "", "-o": output}
+        files = [text for name, file in names.items() for text in (name, str(collection / file))]
+        asked = ["--split", "test", "--model", "m", "--engine", "openai", "--base-url", url, "--option", "num_child=2"]
+        return main(["rerank", "rank_r1", *files, *asked, "--engine-option", "max_retries=0", *more])
+
+    with OpenaiServer(choosing) as server:
+        assert rerank(server.url, "whole.trec") == 0
+    whole, answered[:] = list(answered), []
+    capsys.readouterr()
+    journal = ["--journal", str(collection / "calls.sqlite")]
+    with OpenaiServer(breaking) as server:
+        assert rerank(server.url, "resumed.trec", *journal) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "status 503: out of order" in error and "--journal keeps what was paid for" in error
+    assert len(answered) == 10 and not (collection / "resumed.trec").exists()
+    with OpenaiServer(choosing) as server:
+        assert rerank(server.url, "resumed.trec", *journal) == 0
+    assert sorted(answered) == sorted(set(whole)), "a call was made twice, or not at all"
+    assert (collection / "resumed.trec").read_bytes() == (collection / "whole.trec").read_bytes()
+    assert (collection / "whole.trec").read_text() != (collection / "bm25.trec").read_text()
+
+
 # -- a real model behind the server
 
 

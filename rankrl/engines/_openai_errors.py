@@ -76,6 +76,8 @@ def _advice(status: int, said: str, server: Server) -> str:
         )
     if "max_completion_tokens" in said:
         return "give token_param=max_completion_tokens"
+    if "chat_template_kwargs" in said:
+        return "give chat_template_kwargs={}, and what the server knows in its place as extra_body"
     if "temperature" in said:
         return "give temperature=null to leave it to the server"
     if "logprobs" in said:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -118,7 +119,8 @@ def served(base: str, adapter: str | None, **arguments: Any) -> tuple[Any, Any]:
     """
     if adapter is not None:
         arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": _rank(adapter)}
-    with refusing(base):
+    with refusing(base), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about what vLLM and torch have deprecated of each other's
         from vllm import LLM
 
         llm = LLM(base, **{"use_tqdm_on_load": sys.stderr.isatty(), **arguments})

@@ -87,7 +87,6 @@ class OpenaiEngine:
         self.continue_style, self.token_param, self.top_logprobs = continue_style, token_param, top_logprobs
         self.extra_body = _json_fields("extra_body", extra_body)
         self.chat_template_kwargs = _json_fields("chat_template_kwargs", chat_template_kwargs)
-        self.tokenizer = None if tokenizer is None else str(tokenizer)
         told = self.chat_template_kwargs and urlsplit(self.base_url).hostname != urlsplit(OFFICIAL).hostname
         self._sampling = Sampling(
             model=self.model,
@@ -102,12 +101,13 @@ class OpenaiEngine:
         self._server = Server(*(getattr(self, name) for name in (*said, "continue_style", "top_logprobs")))
         key = _key(api_key_env, self.base_url)
         self._connection = Connection(self.base_url, key, self.timeout_s, max_retries, concurrency)
-        self._loaded: Any = None
-        if self.tokenizer is not None:
-            from rankrl.engines.transformers import TokenClip, load_tokenizer
+        self.tokenizer: Any = None
+        if tokenizer is not None:
+            from rankrl.engines._clip import TokenClip
+            from rankrl.engines._loading import _source, _tokenizer
 
-            self._loaded = load_tokenizer(self.tokenizer)
-            self.clip = TokenClip(self._loaded)
+            self.tokenizer = _tokenizer(_source(str(tokenizer)))
+            self.clip = TokenClip(self.tokenizer)
 
     @property
     def concurrent(self) -> int:
@@ -154,10 +154,10 @@ class OpenaiEngine:
 
     def _first_tokens(self, choices: set[str]) -> dict[str, str]:
         """Choice -> text of its first token; {} without a tokenizer."""
-        if self._loaded is None:
+        if self.tokenizer is None:
             return {}
-        first = {choice: self._loaded(choice, add_special_tokens=False)["input_ids"][:1] for choice in choices}
-        return {choice: self._loaded.decode(ids) for choice, ids in first.items() if ids}
+        first = {choice: self.tokenizer(choice, add_special_tokens=False)["input_ids"][:1] for choice in choices}
+        return {choice: self.tokenizer.decode(ids) for choice, ids in first.items() if ids}
 
 
 def _address(base_url: str | None) -> str:
