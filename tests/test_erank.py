@@ -257,6 +257,15 @@ def test_a_probability_that_is_none_leaves_the_document_without_a_score():
     assert (ranking.order, ranking.scores) == ((1, 0), (None, 0.0))
 
 
+def test_a_written_grade_that_the_engine_cannot_tell_has_what_the_others_leave():
+    scores = [None] * 11
+    scores[9], scores[8] = math.log(0.04), math.log(0.01)
+    assert expectation(scores, written=10) == pytest.approx(10 * 0.95 + 9 * 0.04 + 8 * 0.01)
+    assert expectation(scores, written=9) == pytest.approx((9 * 0.04 + 8 * 0.01) / 0.05)
+    assert expectation([None] * 11, written=10) == 10.0
+    assert expectation([0.0, None], written=1) == 1.0, "nothing is left, and it was written"
+
+
 def test_a_begun_answer_is_gone_on_with():
     chat = [{"role": "user", "content": "u"}]
     assert continued(chat, "x") == [*chat, {"role": "assistant", "content": "x"}]

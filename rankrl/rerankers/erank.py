@@ -46,7 +46,7 @@ class ERank:
 
     score: "product" is the grade times the probability with which it was written, so a hesitant 9 can come after a certain 6,
     and every 0 is 0. "expectation" asks again, the reasoning kept, how probable each grade 0..10 is, and scores the mean; up to
-    N further requests in a second batch, for those that were graded. Where the engine cannot tell, the grade stands.
+    N further requests in a second batch, for those that were graded. Where the engine cannot tell, the written grade stands.
     task: what a document is graded for, by the name of a collection; instruction: the same in the user's words, "" for none.
     query_tokens, passage_tokens: where texts are cut, counted by `clip` (words unless an engine or a trainer puts its
     tokenizer in). template: "reasoning", or a YAML file, whose `tasks` are the tasks.
@@ -126,8 +126,7 @@ class ERank:
                 if self.score == "expectation" and not unread[i]:
                     again[i] = self.second(requests[i], answer)
             for i, answer in zip(again, (yield list(again.values())) if again else [], strict=True):
-                mean = expectation(answer.scores)
-                scores[i] = scores[i] if mean is None else mean
+                scores[i] = expectation(answer.scores, written=int(scores[i] or 0))
         return ranked(scores, unread)
 
     def second(self, request: Request, answer: Answer) -> Request:
@@ -168,14 +167,20 @@ def probability(tokens: Sequence[Token], grade: int) -> float:
     return math.exp(min(total, 0.0))
 
 
-def expectation(scores: Sequence[float | None]) -> float | None:
-    """The mean of 0, 1, 2, … by the log-probabilities of each, made to sum to 1; None where none is known.
+def expectation(scores: Sequence[float | None], written: int | None = None) -> float | None:
+    """The mean of 0, 1, 2, … by the log-probabilities of each, made to sum to 1; None where there is nothing to go by.
 
-    One that is not known counts as improbable.
+    One that is not known counts as improbable. But where that is so of the grade that was `written`, it has the probability
+    that the others leave: servers cannot tell 1 and 10 apart, which begin with the same token.
     """
-    known = [(grade, score) for grade, score in enumerate(scores) if score is not None and math.isfinite(score)]
-    highest = max((score for _, score in known), default=None)
-    if highest is None:
+    known = {grade: min(score, 0.0) for grade, score in enumerate(scores) if score is not None and math.isfinite(score)}
+    if written is not None and written not in known:
+        left = 1.0 - math.fsum(math.exp(score) for score in known.values())
+        if not known or left <= 0.0:
+            return float(written)
+        known[written] = math.log(left)
+    if not known:
         return None
-    weights = [(grade, math.exp(score - highest)) for grade, score in known]
-    return math.fsum(grade * weight for grade, weight in weights) / math.fsum(weight for _, weight in weights)
+    highest = max(known.values())
+    weights = {grade: math.exp(score - highest) for grade, score in known.items()}
+    return math.fsum(grade * weight for grade, weight in weights.items()) / math.fsum(weights.values())
