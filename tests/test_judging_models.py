@@ -228,4 +228,5 @@ def test_two_steps_of_many_lists_go_out_together(causal_dir):
 def test_the_settings_of_the_protocols(name, decoding, fields):
     reranker = lookup(name, "rerankers")()
     assert reranker.decoding == decoding
+    assert reranker.shown == {"prp": 2, "grouprank": 20}.get(name, 1)
     assert {field: getattr(reranker, field) for field in fields} == fields

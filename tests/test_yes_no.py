@@ -111,6 +111,8 @@ def test_the_words_and_the_room_of_a_users_file(tmp_path):
         "b:\n  user: '{{ query }} {{ document }}'\n"
         "c:\n  user: '{{ document }}'\n  choices: [Ja, Ja]\n"
         "d:\n  user: '{{ document }}'\n  max_length: many\n"
+        "e:\n  user: '{{ document }}'\n  max_length: 0\n"
+        "f:\n  user: '{{ document }}'\n  max_length: 1\n"
     )
     mine = YesNo(template=str(path))
     assert mine.request(LISTING).choices == ("Ja", "Nein")
@@ -122,6 +124,9 @@ def test_the_words_and_the_room_of_a_users_file(tmp_path):
         YesNo(template=f"{path}:c")
     with pytest.raises(ConfigError, match=r"max_length of template .* must be 1 or more, got 'many'"):
         YesNo(template=f"{path}:d")
+    with pytest.raises(ConfigError, match=r"max_length of template .* must be 1 or more, got 0"):
+        YesNo(template=f"{path}:e")
+    assert YesNo(template=f"{path}:f").prompt(LISTING)[0]["content"] == "Faust"
 
 
 def test_the_room_of_the_template_unless_the_user_gives_one():
