@@ -134,6 +134,19 @@ def test_prompt_tokens_are_those_of_a_real_run(folder, capsys, tiny_model_dir):
         assert found["counted_by"] == f"the tokenizer of {tiny_model_dir}" and found["context"] == 4096
 
 
+def test_prompts_of_an_encoder_are_counted_as_it_reads_them(folder, capsys, tmp_path):
+    model = beside("tiny_t5").build(tmp_path / "t5")
+    options = ("--model", str(model), "--option", "template=monot5", "--option", "max_length=60", "--depth", "6")
+    found, cost = planned(capsys, "yes_no", *options), spent("yes_no", *options)
+    assert found["prompt_tokens"] == [cost["prompt_tokens"]] * 3
+
+
+def test_scored_choices_cost_a_token_each_at_a_server(folder, capsys):
+    more = ("--engine", "openai", "--model", "gpt", "--price-in", "0", "--price-out", "1000000")
+    found = planned(capsys, "yes_no", *more)
+    assert found["completion_tokens"] == [55] * 3 and found["cost"] == [55.0] * 3
+
+
 def test_texts_are_cut_by_the_tokenizer_as_in_a_run(folder, capsys, tiny_model_dir):
     options = ("--model", str(tiny_model_dir), "--option", "num_child=19", "--option", "k=1")
     long = planned(capsys, "rank_r1", *options)["prompt_tokens"][1]
@@ -184,6 +197,30 @@ def test_without_a_tokenizer_words_are_counted_and_that_is_said(folder, capsys):
         # "what does q1 ask?", then "title i passage i" and "with words" i times for 12 documents, and for 11
         words = [4 + 4 * n + 2 * sum(range(n)) - 2 * n for n in (12, 11)]
         assert found["prompt_tokens"][0] == pytest.approx(1.3 * sum(words), abs=1)
+
+
+def test_a_model_that_is_not_there_is_no_reason_to_refuse_an_engine_of_ones_own(folder, capsys):
+    found = planned(capsys, "rank_r1", "--engine", "silent_engine:SilentEngine", "--model", "./gone")
+    assert found["counted_by"] == "words x 1.3 (no model at ./gone)"
+
+
+def test_empty_lists_cost_nothing(folder, capsys):
+    with (folder / "c" / "corpus.jsonl").open("a") as corpus:
+        corpus.write('\n{"_id": "q3", "text": "the query itself"}')
+    with (folder / "first.trec").open() as file:
+        rows = [row for row in file if not row.startswith("q3 ")]
+    (folder / "first.trec").write_text("".join(["q3 Q0 q3 1 1 x\n", *rows]))
+    found = planned(capsys, "yes_no", *SILENTLY)
+    assert found["topics"] == 4 and found["documents"] == found["calls"]["fewest"] == 54
+    assert found["topics_sampled"] == 3
+    assert spent("yes_no", *SILENTLY)["calls"] == 54
+
+
+def test_enough_prompts_are_enough(folder, capsys, monkeypatch):
+    monkeypatch.setattr("rankrl.commands._rerank_plan._PROMPTS", 20)
+    assert planned(capsys, "yes_no", *SILENTLY)["topics_sampled"] == 2  # 12 and 30 prompts
+    monkeypatch.setattr("rankrl.commands._rerank_plan._COUNTED", 5)
+    assert planned(capsys, "yes_no", *SILENTLY)["prompts_counted"] == 4 + 5
 
 
 def test_a_server_is_counted_with_the_tokenizer_that_is_named(folder, capsys, tiny_model_dir):

@@ -375,6 +375,12 @@ def test_what_was_answered_before_a_failure_is_kept_and_said(folder, capsys):
     assert "what was answered is in j.sqlite: the same command goes on" in capsys.readouterr().err
     assert not (folder / "out").exists()
     asked_before = asked()
+    (folder / "failing_engine.py").write_text(
+        "class FailingEngine:\n    fingerprint = 'f'\n    def __init__(self, model): ...\n"
+        "    def generate(self, requests, on_answer=None): raise KeyboardInterrupt\n"
+    )
+    assert rerank("--journal", "k.sqlite", engine="failing_engine:FailingEngine") == 130
+    assert "k.sqlite" not in capsys.readouterr().err  # nothing was answered
     assert rerank("--journal", "j.sqlite") == 0
     again = asked()[len(asked_before) :]
     assert len(again) == 14 - 4 and not set(again) & set(asked_before[:4])
@@ -526,13 +532,13 @@ def test_a_run_over_another_split_is_noticed(folder, capsys):
 
 
 def test_a_failing_engine_leaves_no_half_written_file(folder):
-    (folder / "failing_engine.py").write_text(
-        "class FailingEngine:\n    def __init__(self, model): ...\n    def generate(self, requests, on_answer=None): 1 / 0\n"
+    (folder / "broken_engine.py").write_text(
+        "class BrokenEngine:\n    def __init__(self, model): ...\n    def generate(self, requests, on_answer=None): 1 / 0\n"
     )
     with pytest.raises(ZeroDivisionError):
-        rerank("--explain", "calls.jsonl", engine="failing_engine:FailingEngine")
+        rerank("--explain", "calls.jsonl", engine="broken_engine:BrokenEngine")
     left = sorted(path.name for path in folder.iterdir() if not path.name.startswith("__pycache__"))
-    assert left == ["bm25.trec", "c", "counting_engine.py", "failing_engine.py", "own_reranker.py"]
+    assert left == ["bm25.trec", "broken_engine.py", "c", "counting_engine.py", "own_reranker.py"]
 
 
 @pytest.mark.parametrize(

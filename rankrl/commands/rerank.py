@@ -136,7 +136,7 @@ def _reranked(args: argparse.Namespace, loaded: LoadedReranker, asked: _Asked) -
     listings, qids = asked.listings, [listing.query.qid for listing in asked.listings]
     calls = expected_calls(loaded.reranker, listings, passes=args.passes, shuffles=args.shuffles)
     meter = Meter(len(listings), None if calls is None else calls.expected)
-    with _going_on(args), files.explaining(args, loaded, qids, asked.exclusions) as on_call, shown(meter):
+    with _going_on(args, loaded), files.explaining(args, loaded, qids, asked.exclusions) as on_call, shown(meter):
         return loaded.rerank_lists(
             listings,
             max_live=args.max_live,
@@ -149,12 +149,12 @@ def _reranked(args: argparse.Namespace, loaded: LoadedReranker, asked: _Asked) -
 
 
 @contextmanager
-def _going_on(args: argparse.Namespace) -> Iterator[None]:
+def _going_on(args: argparse.Namespace, loaded: LoadedReranker) -> Iterator[None]:
     """When the block fails or is interrupted: says that what was answered is not lost."""
     try:
         yield
     except BaseException:
-        if args.journal is not None:
+        if args.journal is not None and loaded.cost.calls:
             _say(f"what was answered is in {args.journal}: the same command goes on from there")
         raise
 
@@ -189,11 +189,12 @@ def _account(args: argparse.Namespace, loaded: LoadedReranker, asked: _Asked, to
     cost, read = loaded.cost, loaded.readings
     malformed = (read["repaired"] + read["failed"]) / max(1, read.total())
     journal = f" ({cost.cached} from the journal)" if cost.cached else ""
+    rounds = f" in {cost.rounds} rounds" if cost.rounds < cost.calls - cost.cached else ""  # else one by one
     money = "" if cost.cost is None else f", cost {cost.cost:,.4f}"
     where = "stdout" if args.output == STDOUT else args.output
     return (
-        f"{loaded.name} over {asked.over}: {len(asked.listings)} topics, {cost.calls} calls{journal} in {cost.rounds} "
-        f"rounds, depth {cost.depth}, {cost.prompt_tokens} prompt + {cost.completion_tokens} completion tokens{money}, "
+        f"{loaded.name} over {asked.over}: {len(asked.listings)} topics, {cost.calls} calls{journal}{rounds}, "
+        f"depth {cost.depth}, {cost.prompt_tokens} prompt + {cost.completion_tokens} completion tokens{money}, "
         f"malformed {malformed:.1%} (unreadable {read['failed'] / max(1, read.total()):.1%}), "
         f"truncated {cost.truncated / max(1, cost.calls):.1%}, {took_s:.1f} s, written to {where}"
         + (f", scores to {scores}" if scores else "")
