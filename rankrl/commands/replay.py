@@ -59,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     calls.add_argument("--passes", type=int, metavar="N", help="as for rerank (default: the log's, else 1)")
     calls.add_argument("--shuffles", type=int, metavar="N", help="as for rerank (default: the log's, else 1)")
     calls.add_argument(
-        "--collection", help="where documents are excluded from topics: a name or a folder, as for rerank"
+        "--collection",
+        help="of a journal, which does not tell: what is excluded and the order of topics, as for rerank",
     )
     calls.add_argument("--split", default="test", help="of that collection (default: %(default)s)")
     calls.add_argument("--fingerprint", metavar="HEX", help="of a journal: how the engine's fingerprint begins")
@@ -242,14 +243,10 @@ def _of_recording(
         print(remark, file=sys.stderr)
     repeats = {n: getattr(args, n) or _whole(header, n) or 1 for n in ("passes", "shuffles")}
     depth = args.depth or _whole(header, "depth")
-    exclusions = _exclusions(args, header.get("excluded"))
+    shown = recording.shown()
+    topics, exclusions = _reranked(args, header, first_stage, shown)
     candidates = shown_candidates(
-        first_stage,
-        recording.shown(),
-        depth=depth,
-        exclusions=exclusions,
-        topics=_topics(header.get("topics")),
-        limit=args.limit,
+        first_stage, shown, depth=depth, exclusions=exclusions, topics=topics, limit=args.limit
     )
     about = {"depth": depth, **repeats}
     if tell is not None:
@@ -299,20 +296,29 @@ def _first(limit: int | None, topics: Mapping[str, Any]) -> dict[str, Any]:
     return dict(list(topics.items())[:limit])
 
 
-def _topics(logged: Any) -> list[str] | None:
-    return logged if isinstance(logged, list) and all(isinstance(qid, str) for qid in logged) else None
+def _reranked(
+    args: argparse.Namespace, header: Mapping[str, Any], first_stage: Run, shown: Mapping[str, Collection[str]]
+) -> tuple[list[str] | None, Mapping[str, Collection[str]] | None]:
+    """(the topics in the order of the original run, what was excluded from them); None where nothing tells.
 
-
-def _exclusions(args: argparse.Namespace, logged: Any) -> Mapping[str, Collection[str]] | None:
-    """What --collection excludes, else what the log says was; None where neither tells."""
+    The log's header tells, and --collection does: the split's topics that the log has or about which nothing was to be asked.
+    """
+    topics, excluded = header.get("topics"), header.get("excluded")
+    known = topics if isinstance(topics, list) and all(isinstance(qid, str) for qid in topics) else None
     if args.collection is None:
-        return logged if isinstance(logged, dict) else None
+        return known, excluded if isinstance(excluded, dict) else None
     from rankrl.lookup import shelf
 
     shelf("retrievers")
     from retrieval.collections import load_collection
 
-    return load_collection(args.collection).exclusions(args.split)
+    collection = load_collection(args.collection)
+    exclusions = collection.exclusions(args.split)
+    if known is None:
+        listed = [query.qid for query in collection.queries(args.split) if query.qid in first_stage]
+        alone = {qid for qid in listed if len(first_stage[qid].keys() - exclusions.get(qid, ())) < 2}
+        known = [qid for qid in listed if qid in shown or qid in alone]
+    return known, exclusions
 
 
 def _read_row(shown: Iterable[str], reading: Any) -> dict[str, Any]:
