@@ -371,19 +371,67 @@ def test_the_fingerprint_is_of_what_decides_the_answers(folder, tmp_path, engine
 
 
 @needs_vllm
-def test_a_reranker_ranks_with_it(folder):
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("yes_no", {}),
+        ("prorank", {}),
+        ("first", {}),
+        ("prp", {"mode": "scoring", "sort": "allpair"}),
+        ("prp", {"mode": "scoring", "sort": "heap"}),
+        ("setwise", {}),
+        ("rank1", {}),
+        ("erank", {}),
+        ("rank_r1", {"template": "brief", "num_child": 3}),
+    ],
+)
+def test_rerankers_rank_with_it_as_with_transformers(engine, oracle, name, options):
     from rankrl.reranking import load_reranker
 
-    options = {"max_new_tokens": 8, "template": "brief", "num_child": 3}
-    small = {"max_model_len": 2048, "engine_options": {"kv_cache_memory_bytes": 1 << 26}}
-    ours = load_reranker("rank_r1", model=folder, engine="vllm", **small, **options)
-    theirs = load_reranker("rank_r1", model=folder, **options)
-    texts = [" ".join(WORDS[i:]) for i in range(7)]
-    assert [found.docid for found in ours.rerank("vaccine", texts)] == [
-        f.docid for f in theirs.rerank("vaccine", texts)
-    ]
+    texts = [" ".join(WORDS[i:] * (1 + i % 3)) for i in range(7)]
+    ours, theirs = (load_reranker(name, engine=one, **options) for one in (engine, oracle))
+    found, expected = (loaded.rerank("vaccine cells", texts) for loaded in (ours, theirs))
+    assert [one.docid for one in found] == [one.docid for one in expected]
+    assert [one.score for one in found] == pytest.approx([one.score for one in expected], abs=1e-3)
     assert ours.cost.calls == theirs.cost.calls > 0
-    ours.engine.close()
+    assert ours.cost.prompt_tokens == theirs.cost.prompt_tokens
+    assert ours.readings == theirs.readings
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_a_run_is_reranked_with_it_from_the_command_line(folder, tmp_path):
+    import subprocess
+
+    (tmp_path / "qrels").mkdir()
+    documents = [{"_id": f"d{i}", "title": "", "text": " ".join(WORDS[i:])} for i in range(9)]
+    topics = [{"_id": f"q{i}", "text": " ".join(WORDS[4 * i : 4 * i + 3])} for i in range(3)]
+    for name, rows in (("corpus", documents), ("queries", topics)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\nq0\td1\t1\nq1\td2\t1\nq2\td3\t1\n")
+    lines = [f"q{i} Q0 d{j} {j + 1} {9 - j} bm25\n" for i in range(3) for j in range(9)]
+    (tmp_path / "bm25.trec").write_text("".join(lines))
+    files = ["--run", tmp_path / "bm25.trec", "--collection", tmp_path, "--split", "test", "--model", folder]
+
+    def rerank(output, *more):
+        command = [sys.executable, "-m", "rankrl", "rerank", "yes_no", *files, "-o", tmp_path / output, *more]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+        return (tmp_path / output).read_text(), done.stderr
+
+    options = [
+        "--engine-option",
+        "max_model_len=2048",
+        "--engine-option",
+        'engine_options={"kv_cache_memory_bytes": 67108864}',
+    ]
+    options += ["--engine", "vllm", "--journal", tmp_path / "calls.sqlite"]
+    ours, _ = rerank("ours.trec", *options)
+    theirs, _ = rerank("theirs.trec")
+    assert ours == theirs != (tmp_path / "bm25.trec").read_text()
+    again, _ = rerank("again.trec", *options)
+    assert again == ours
+    assert json.loads((tmp_path / "again.trec.json").read_text())["cost"]["cached"] == 27
 
 
 def test_it_is_an_engine_by_name():
