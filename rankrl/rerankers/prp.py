@@ -88,14 +88,23 @@ class PRP:
             known={"mode": MODES, "sort": SORTS, "compat": COMPAT},
         )
         two_choices("prp", self._extra("choices"), self.template)
-        for given, needed in (
-            (self._extra("only") == "scoring" and self.mode != "scoring", f"template {self.template!r}: mode='scoring'"),
-            (self.soft and (self.mode, self.sort) != ("scoring", "allpair"), "soft: mode='scoring', sort='allpair'"),
-            (not self.both_orders and self.sort != "allpair", "both_orders=False: sort='allpair'"),
-            (self.k is not None and self.sort == "sliding", "k: sort='heap' or 'allpair' ('sliding' finds the best `passes`)"),
-        ):  # fmt: skip
+        only = self._extra("only") == "scoring"
+        for given, what, needed in (
+            (only and self.mode != "scoring", f"template={self.template!r}", "mode='scoring'"),
+            (
+                self.soft and (self.mode, self.sort) != ("scoring", "allpair"),
+                "soft",
+                "mode='scoring' and sort='allpair'",
+            ),
+            (not self.both_orders and self.sort != "allpair", "both_orders=False", "sort='allpair'"),
+            (
+                self.k is not None and self.sort == "sliding",
+                "k",
+                "sort='heap' or 'allpair'; 'sliding' finds the best `passes`",
+            ),
+        ):
             if given:
-                raise ConfigError(f"prp: to be used with {needed}; got mode={self.mode!r}, sort={self.sort!r}")
+                raise ConfigError(f"prp: {what} goes with {needed}; got mode={self.mode!r}, sort={self.sort!r}")
 
     def _extra(self, key: str) -> Any:
         return wording("prp", self.template).extras.get(key, ["A", "B"] if key == "choices" else None)
