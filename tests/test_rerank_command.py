@@ -353,11 +353,12 @@ def test_a_limit_without_a_journal_says_that_nothing_is_kept(folder, capsys):
 
 
 def test_tokens_and_money_are_limits_too(folder, capsys):
-    assert rerank("--max-tokens", "2000", "--max-live", "1") == 3
+    short = ["--max-live", "1", "--max-new-tokens", "20"]  # the first answer is expected to be a quarter as long
+    assert rerank("--max-tokens", "2000", *short) == 3
     assert 3 <= len(asked()) <= 7 and "stopped by max_tokens 2000" in capsys.readouterr().err
     (folder / "asked.log").unlink()
     prices = ["--price-in", "1000", "--price-out", "20000"]  # an answer costs 0.3 + 0.1
-    assert rerank("--max-cost", "2.2", "--max-live", "1", *prices) == 3
+    assert rerank("--max-cost", "2.2", *short, *prices) == 3
     assert 3 <= len(asked()) <= 6 and "stopped by max_cost 2.2" in (said := capsys.readouterr().err)
     assert f"cost {len(asked()) * 0.4:,.4f}, malformed" in said
     assert rerank(*prices) == 0
