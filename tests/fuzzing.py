@@ -160,4 +160,6 @@ DEEP = {
 
 def attacks() -> dict[str, str]:
     """Name -> text of about 100 kB."""
-    return {f"100 kB of {piece!r}": piece * (100_000 // len(piece)) for piece in _LOOPS} | DEEP
+    return {
+        f"100 kB of {piece!r}": piece * (100_000 // len(piece.encode("utf-8", "surrogatepass"))) for piece in _LOOPS
+    } | DEEP

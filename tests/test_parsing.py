@@ -187,10 +187,10 @@ def test_the_digits_rule_is_rank_llms(parts, n):
 def test_a_listwise_answer_that_loops_is_read_in_no_time(piece, rule):
     """100 kB each; milliseconds when the time is linear, many minutes when it is quadratic."""
     text = piece * (100_000 // len(piece))
-    start = time.perf_counter()
+    start = time.thread_time()
     for whole in (text, "[" + text, "1 " + text + "]", "<think>" + text):
         assert len(parse_permutation(whole, 20, rule=rule).ranking.order) == 20
-    assert time.perf_counter() - start < 4 * 0.5
+    assert time.thread_time() - start < 4 * 0.5
 
 
 @pytest.mark.parametrize("parse", [parse_winner, parse_permutation, parse_digits])
