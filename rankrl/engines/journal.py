@@ -4,8 +4,8 @@ One SQLite file (write-ahead log) holds every answer under the hash of what deci
 An answer is stored in a transaction of its own as soon as it is there. Several processes may share the file; where two have asked
 the same, both get the answer that was stored first.
 
-Tables: `answers` (request and answer as JSON), `engines` (fingerprints), `askers` (rerankers, settings, prompt fingerprints), `asked`
-(which answer was given to whom, about which docids of which qid in the order shown). `recorded` reads them all.
+Tables: `answers` (request and answer as JSON), `engines` (fingerprints), `askers` (rerankers, settings, prompt fingerprints),
+`asked` (which answer was given to whom, about which docids of which qid in the order shown). `recorded` reads them all.
 """
 
 from __future__ import annotations
