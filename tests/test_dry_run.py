@@ -134,6 +134,13 @@ def test_prompt_tokens_are_those_of_a_real_run(folder, capsys, tiny_model_dir):
         assert found["counted_by"] == f"the tokenizer of {tiny_model_dir}" and found["context"] == 4096
 
 
+def test_shuffles_of_two_ask_no_more_than_two_orders(folder, capsys):
+    more = (*SILENTLY, "--depth", "2", "--shuffles", "5")
+    calls = planned(capsys, "listwise", *more)["calls"]
+    assert (calls["fewest"], calls["expected"], calls["most"]) == (3, 6.0, 6)  # three lists of two, and one of one
+    assert 3 <= spent("listwise", *more)["calls"] <= 6
+
+
 def test_prompts_of_an_encoder_are_counted_as_it_reads_them(folder, capsys, tmp_path):
     model = beside("tiny_t5").build(tmp_path / "t5")
     options = ("--model", str(model), "--option", "template=monot5", "--option", "max_length=60", "--depth", "6")
