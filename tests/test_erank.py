@@ -7,7 +7,7 @@ import time
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rankrl.contracts import reading_of
@@ -141,6 +141,7 @@ def test_the_grade_is_found_however_the_text_is_cut_into_tokens(pieces, expected
     assert probability(tokens, grade) == pytest.approx(math.exp(sum(tokens[i].logprob for i in expected)))
 
 
+@example(10, [36, 36], [0.0, -1.0, -2.0, -3.0, 0, 0, 0, 0, 0])
 @given(st.integers(0, 10), st.lists(st.integers(0, 40), max_size=8), st.lists(st.floats(-5, 0), min_size=9, max_size=9))
 def test_the_probability_is_that_of_exactly_the_tokens_that_touch_the_digits(grade, cuts, logprobs):
     text = f"<think>say 3 or 10</think><answer> {grade} </answer>"
@@ -296,7 +297,8 @@ def test_the_expectation_and_a_users_file_keep_the_contract(tmp_path):
 def test_the_plan_has_a_second_step_for_the_expectation():
     assert (ERank().plan(100).calls_max, ERank().plan(100).depth) == (100, 1)
     plan = ERank(score="expectation").plan(100)
-    assert (plan.calls_min, plan.calls_max, plan.depth) == (100, 200, 2)
+    assert (plan.calls_min, plan.calls_mean, plan.calls_max, plan.depth) == (100, 200.0, 200, 2)
+    assert ERank(score="expectation").plan(0).calls_max == ERank(score="expectation").plan(0).depth == 0
 
 
 @pytest.mark.parametrize("wrong", [{"score": "mean"}, {"query_tokens": 0}, {"instruction": 1}, {"task": None}])

@@ -95,6 +95,7 @@ J = '{"[1]": 8, "[2]": 3, "[3]": 10}'
         f'<reason>[1]: 1, {{"[1]": 0}} <answer>{{"[1]": 0}}</answer></reason>{J}',
         f'<think><answer>{{"[1]": 0}}</answer></think><answer>{J}</answer>',
         f"<answer>{J}</answer><reason>afterwards</reason>",
+        f"<answer>{J[1:-1]}</answer>",
         f"{J}<reason>that is cut off here",
     ],
 )
@@ -110,6 +111,12 @@ def test_what_is_wrong_is_counted_and_costs_nothing_else():
     assert reading.scores == (0.4, None, 0.0, None)
     assert reading.ranking.order == (0, 2, 1, 3)
     assert reading.report == ParseReport(repeated=1, out_of_range=1, missing=2, malformed=True)
+
+
+def test_labels_just_out_of_range_are_counted():
+    reading = parse_grades('{"[0]": 4, "[2]": 9, "[3]": 9, "[1]": 1}', 2)
+    assert reading.scores == (0.1, 0.9)
+    assert reading.report == ParseReport(out_of_range=2, malformed=True)
 
 
 @pytest.mark.parametrize("text", ["", "no", "{}", "[1]: 3", "<answer>{}</answer>", '<reason>{"[1]": 3}</reason>',
@@ -136,6 +143,7 @@ def test_upstream_scores_the_whole_group_zero_for_one_fault(text, expected):
     reading = parse_grades_upstream(f"<answer>{text}</answer>", 3)
     assert reading.scores == expected
     assert not reading.report.unreadable, "the zeros have to enter the mean"
+    assert reading.report.status == ("repaired" if None in expected or not any(expected) else "ok")
 
 
 @pytest.mark.parametrize("parse", BOTH)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rankrl.engines.drive import drive
 from rankrl.errors import ConfigError, OutOfBudget
 from rankrl.rerankers.rank1 import Rank1, finished
+from rankrl.strategies.plans import Plan
 from rankrl.types import PLAIN, Answer, Candidate, CandidateList, Query, Token
 
 
@@ -187,6 +188,7 @@ def test_the_ideal_answer_is_read_back(relevant):
 def test_the_plan_says_that_unfinished_thoughts_are_asked_about_again():
     plan = Rank1().plan(100)
     assert (plan.calls_min, plan.calls_mean, plan.calls_max, plan.depth, plan.shown) == (100, 100.0, 200, 2, 1)
+    assert Rank1().plan(0) == Plan(0, 0.0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("wrong", [{"compat": "half"}, {"passage_tokens": 0}, {"instruction": 1}])

@@ -161,7 +161,7 @@ def probability(tokens: Sequence[Token], grade: int) -> float:
     start, total = 0, 0.0
     for token in tokens:
         end = start + len(token.text)
-        if start < span[1] and end > span[0]:
+        if max(start, span[0]) < min(end, span[1]):
             total += token.logprob
         start = end
     return math.exp(min(total, 0.0))
