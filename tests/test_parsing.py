@@ -118,6 +118,8 @@ def test_the_two_rules_over_five(completion, by_brackets, by_digits):
         ("Passage 2, then 4", (1, 3, 0, 2), True),
         ("2", (1, 0, 2, 3), True),
         ("Sorry. [2] > [4] > [1] > [3] is all I have", (1, 3, 0, 2), True),
+        ("[2] > [4] > [1] > [3] >", (1, 3, 0, 2), True),
+        ("[2] > [4] > [1] > [3]. Done", (1, 3, 0, 2), True),
         ("4. [2]", (1, 0, 2, 3), True),
         ("[２] > ［４］ > [①] > [₃]", (1, 3, 0, 2), False),
         ("④②", (3, 1, 0, 2), True),
