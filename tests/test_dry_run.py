@@ -179,6 +179,12 @@ def test_a_reranker_without_a_plan_is_measured_and_that_is_said(folder, capsys):
     assert calls == {"fewest": 8, "expected": 8.0, "most": 8, "depth": 2, "shown": 30, "measured": True}
     assert "has no plan of its calls: they were measured on unreadable answers" in said.err
     assert spent("planless_reranker:Planless", *SILENTLY)["calls"] == 8
+    more = (*SILENTLY, "--shuffles", "3", "--passes", "2")
+    calls = planned(capsys, "planless_reranker:Planless", *more)["calls"]
+    assert (calls["fewest"], calls["expected"], calls["most"], calls["depth"]) == (8, 48.0, 48, 4)
+    assert (
+        spent("planless_reranker:Planless", *more)["calls"] == 3 * 3 * 2 + 2
+    )  # a second pass moves nothing; q3 has one order
 
 
 def test_nothing_is_loaded_or_written_and_no_place_is_needed(folder, capsys):

@@ -115,9 +115,9 @@ def measured_calls(
             shown = [len(request.shown) for request in requests if request.shown is not None]
             of_length[len(listing)] = (len(requests), sum(map(bool, rounds)), max(shown, default=0))
     found = [of_length[len(listing)] for listing in listings]
-    calls = sum(made for made, _, _ in found) * passes * shuffles
-    depth = max((rounds for _, rounds, _ in found), default=0) * passes
-    return Calls(calls, float(calls), calls, depth, max((shown for *_, shown in found), default=0), measured=True)
+    once = sum(made for made, _, _ in found)
+    calls, depth = once * passes * shuffles, max((rounds for _, rounds, _ in found), default=0) * passes
+    return Calls(once, float(calls), calls, depth, max((shown for *_, shown in found), default=0), measured=True)
 
 
 def _rounds(reranker: Reranker, listing: CandidateList) -> Iterator[list[Request]]:
