@@ -74,6 +74,7 @@ def test_an_answer_in_words_is_read_too():
         ("[C] > [A] > [B]", (2, 0, 1), "ok"),
         ("C] > [A] > [B]", (2, 0, 1), "ok"),
         ("C > A > B", (2, 0, 1), "repaired"),
+        ("C > B > A", (2, 1, 0), "repaired"),
         ("C, A, B", (2, 0, 1), "repaired"),
         ("[C] > [C] > [Z]", (2, 0, 1), "repaired"),
         ("<think>[A] or [B]</think>[C] > [A] > [B]", (2, 0, 1), "ok"),
@@ -95,7 +96,7 @@ def test_upstream_takes_every_letter_for_a_label():
     assert upstream.parse("I rank: [B] > [A]", 20).ranking.order[:3] == (8, 1, 0)  # the pronoun is the ninth passage
     assert upstream.parse("AB", 20).ranking.order[:2] == (11, 0)  # 1 and 2 are twelve
     assert upstream.parse("[B] > [a] > [C]", 3).ranking.order == (1, 2, 0)  # small letters are beyond 26
-    assert upstream.parse("x</think>[C]", 3).ranking.order == (2, 0, 1)
+    assert upstream.parse("B</think>[C]", 3).ranking.order == (2, 0, 1)
     assert First().parse("I rank: [B] > [A]", 20).ranking.order[:3] == (1, 0, 2)
 
 

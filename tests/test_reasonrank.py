@@ -14,7 +14,7 @@ from rankrl.errors import ConfigError
 from rankrl.parsing.reasoned import parse_reasoned
 from rankrl.rerankers._templates import variants
 from rankrl.rerankers.reasonrank import ReasonRank
-from rankrl.types import Candidate, CandidateList, Query
+from rankrl.types import Candidate, CandidateList, ParseReport, Query
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from graded import Oracle, Saying, best_first, graded
@@ -42,6 +42,7 @@ def answer(inside):
         (answer("[2] > ²"), (1, 0, 2, 3, 4), (0, 1, 2, 3, 4)),
         (answer("[10] > [2]"), (1, 0, 2, 3, 4), (1, 0, 2, 3, 4)),
         (answer("[3] > [1]").upper(), (2, 0, 1, 3, 4), (2, 0, 1, 3, 4)),
+        ("I like [3]. <ANSWER>[2] > [1]", (1, 0, 2, 3, 4), (1, 0, 2, 3, 4)),
     ],
 )
 def test_the_vectors_of_the_published_parser_and_of_ours(text, ours, upstream):
@@ -71,6 +72,8 @@ def test_the_vectors_of_the_published_parser_and_of_ours(text, ours, upstream):
         (answer(""), (0, 1, 2), "failed"),
         (answer("none of them"), (0, 1, 2), "failed"),
         (answer("[7]"), (0, 1, 2), "failed"),
+        (answer(f"[{'1' * 5000}] > [2]"), (1, 0, 2), "repaired"),
+        ("<think>a</think><answer>[1]</answer> or no: <answer>[3] > [2] > [1]</answer>", (2, 1, 0), "repaired"),
         (answer("[ 2 ] > [１]"), (1, 0, 2), "repaired"),
         (answer("[1] > [2]") + answer("[3] > [2] > [1]"), (2, 1, 0), "repaired"),
     ],
@@ -86,6 +89,7 @@ def test_the_reasoning_is_kept_apart():
     reading = ReasonRank().parse(answer("[1] > [1] > [8]"), 3)
     assert (reading.report.repeated, reading.report.out_of_range, reading.report.missing) == (1, 1, 2)
     assert reading.scores is None
+    assert ReasonRank().parse("I cannot.", 3).report == ParseReport(missing=3, unreadable=True)
 
 
 TOKENS = st.sampled_from(

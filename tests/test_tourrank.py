@@ -61,6 +61,7 @@ def test_how_many_are_asked_for_is_said_never_more_than_are_shown():
         ("Document 3, Document 0, Document 1", [2, 0], "repaired"),
         ("Document 3, ..., Document 1", [2, 0], "repaired"),
         ("Documents 3, 1", [2, 0], "repaired"),
+        ("Of all these, 5 were long: Document 3, Document 1", [2, 0], "repaired"),
         ("Document 3 and 1", [2, 0], "repaired"),
         ("Document 3 and Document 1", [2, 0], "repaired"),
         ("Document 3, 1", [2, 0], "repaired"),
@@ -100,6 +101,7 @@ def test_what_is_mended_is_counted():
         ("The best are: Document 3, Document 1. Unlike Document 2.", {2, 0}),
         ("1. Document 3\n2. Document 1", {1}),  # what stands before the first full stop of the last line is a 2
         ("Document 3\nDocument 1", {0}),
+        ("In order, best first: Document 3", {2}),
         ("Document 0, Document 1", {4, 0}),
         ("Document 2, Document one", {1, 2}),  # the first that is not selected, the very first apart
         ("Document 1, Document x, Document y", {0, 1, 2}),
