@@ -138,7 +138,9 @@ def test_a_plain_prompt_goes_to_completions_with_the_beginning_of_its_answer(ser
 @pytest.mark.parametrize("style", ["vllm", "prefix", "none"])
 def test_a_begun_answer_is_continued_in_the_way_of_the_server(serving, style):
     server, engine = serving(lambda path, body: said("the rest"), continue_style=style)
-    (answer,) = engine.generate([begun("q", "It is ")])
+    request = begun("q", "It is ")
+    (answer,) = engine.generate([request])
+    assert request.prompt == begun("q", "It is ").prompt, "the request was changed"
     (body,) = server.bodies
     last = {"role": "assistant", "content": "It is "}
     assert answer.text == "the rest"
@@ -188,6 +190,7 @@ def test_usage_reasons_and_reasoning_are_read(serving):
         "thought": said("[1]", message={"reasoning_content": "hm"}),
         "thought too": said("[1]", message={"reasoning": "hm"}),
         "thought, cut": said("", reason="length", message={"reasoning_content": "hm"}),
+        "thought, cut later": said("[", reason="length", message={"reasoning_content": "hm"}),
     }
     _, engine = serving(lambda path, body: replies[body["messages"][0]["content"]])
     found = dict(zip(replies, engine.generate([user(name) for name in replies]), strict=True))
@@ -195,12 +198,13 @@ def test_usage_reasons_and_reasoning_are_read(serving):
     assert not found["usage"].cached, "that is for journals: this one was paid for"
     reasons = {name: answer.finish_reason for name, answer in found.items()}
     assert reasons == dict.fromkeys(replies, "stop") | {
-        "cut": "length", "filter": "content_filter", "odd": "weird", "none": "no_choice", "thought, cut": "length"
+        "cut": "length", "filter": "content_filter", "odd": "weird", "none": "no_choice",
+        "thought, cut": "length", "thought, cut later": "length"
     }  # fmt: skip
     texts = {name: answer.text for name, answer in found.items()}
     assert texts["filter"] == texts["none"] == "" and texts["refused"] == "I will not" and texts["parts"] == "ab"
     assert texts["thought"] == texts["thought too"] == "<think>hm</think>[1]"
-    assert texts["thought, cut"] == "<think>hm"
+    assert texts["thought, cut"] == "<think>hm" and texts["thought, cut later"] == "<think>hm</think>["
     assert (
         engine.generate(
             [Request([{"role": "user", "content": "thought"}, {"role": "assistant", "content": "<think>"}])]
@@ -240,6 +244,7 @@ ENDED_TOKENS = chat_logprobs(("so", -0.5, {"so": -0.5, "no": -1.0}), ("<|im_end|
         (said("so</think> true", stop_reason="</think> true"), "so</think> true", []),
         (said("so", stop_reason=None, logprobs=ENDED_TOKENS), "so", ["so"]),
         (said("so", stop_reason=151645, logprobs=ENDED_TOKENS), "so", ["so"]),
+        (said("so", reason="length", logprobs=ENDED_TOKENS), "so", ["so", "<|im_end|>"]),
         (said("so", stop_reason="another"), "so", []),
         (said("so"), "so", []),
         (said("so</think> true", reason="length", logprobs=TRUE_TOKENS), "so</think> true", ["so", "</think>", " true"]),
@@ -282,7 +287,7 @@ def test_tokens_that_are_half_a_character_are_put_together_by_their_bytes(servin
 
 
 def test_choices_are_scored_by_the_first_token(serving):
-    top = {"Yes": -0.3, " yes": -2.0, "No": -1.5, "Pass": -4.0}
+    top = {"Yes": -0.3, " yes": -2.0, "No": -1.5, "P": -0.2, "Pass": -4.0}
     server, engine = serving(
         lambda path, body: said("Maybe", reason="length", logprobs=chat_logprobs(("Maybe", -9.0, top)))
     )
@@ -315,6 +320,7 @@ def test_a_choice_that_shares_its_first_token_is_not_scored_by_it():
     assert scores_of(("1", "2", "10", "3"), token, {}) == (-0.1, -3.0, -6.0, None)
     assert scores_of(("1", "12", "13", "25"), token, {}) == (-0.1, None, None, -3.0)
     assert scores_of(("21", "22"), token, {}) == (None, None)
+    assert scores_of(("1",), Token("1", -0.1, (("1", -0.1), ("1", -7.0))), {}) == (-0.1,)
     assert scores_of((" 2", "2"), token, {" 2": " ", "2": "2"}) == (None, -3.0)
 
 
@@ -343,6 +349,17 @@ def test_a_server_without_log_probabilities_is_refused_for_choices_and_only_for_
         engine.generate([user("q", choices=("Yes", "No"))])
     (answer,) = engine.generate([user("q", logprobs=True)])
     assert (answer.text, answer.tokens) == ("Yes", ())
+    _, engine = serving(lambda path, body: said("Yes", logprobs=chat_logprobs(("Yes", -0.1, {}))))
+    with pytest.raises(ConfigError, match="gives no log-probabilities"):
+        engine.generate([user("q", choices=("Yes", "No"))])
+
+
+def test_choices_are_scored_at_temperature_one_without_seed_or_stop_and_fields_of_ones_own_win(serving):
+    scored = said("x", logprobs=chat_logprobs(("x", -0.1, {"x": -0.1})))
+    server, engine = serving(lambda path, body: scored, temperature=0.3, seed=1, extra_body={"logprobs": 7})
+    engine.generate([user("q", choices=("x",), stop=("y",))])
+    (body,) = server.bodies
+    assert body["temperature"] == 1.0 and body["logprobs"] == 7 and not {"seed", "stop"} & body.keys()
 
 
 def test_a_filtered_choice_request_is_an_answer_without_scores(serving):

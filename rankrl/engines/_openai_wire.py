@@ -210,7 +210,7 @@ def _ended(
         return (said if said.endswith(told) else said + told), kept
     spelled = b"".join(raw for raw, _ in tokens).decode("utf-8", "replace")
     for stop in request.stop:
-        if tokens and not said.endswith(stop) and spelled.endswith(said + stop):
+        if tokens and spelled.endswith(said + stop):
             return said + stop, kept
     if kept and (not kept[-1].text or not said.endswith(kept[-1].text)):
         kept.pop()

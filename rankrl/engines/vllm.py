@@ -210,7 +210,10 @@ class VllmEngine:
         engine, waiting = self.llm.llm_engine, {}
         try:
             for number, (ids, params) in enumerate(jobs):
-                sampling = SamplingParams(**params, output_kind=RequestOutputKind.FINAL_ONLY)
+                try:
+                    sampling = SamplingParams(**params, output_kind=RequestOutputKind.FINAL_ONLY)
+                except TypeError as error:  # such as logprob_token_ids, which came late
+                    raise ConfigError(f"this vLLM is too old for what is asked of it ({error}); install 0.31") from None
                 prompt = {"type": "token", "prompt_token_ids": list(ids)}
                 waiting[name := f"rankrl-{next(self._numbers)}"] = number
                 engine.add_request(name, prompt, sampling, lora_request=self._adapter)
