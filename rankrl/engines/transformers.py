@@ -37,7 +37,7 @@ class TransformersEngine:
     request samples with noise of its own, seeded by (seed, request), its `sample` number included.
     chat_template_kwargs: what the chat template is told besides the messages, such as {"enable_thinking": False}.
     batch_size, batch_tokens: at most so many prompts, and so many prompt tokens with padding, at once. share_prefixes: what the
-    prompts of a batch begin with alike is computed once, where that saves a tenth of its tokens or more. device: "auto" is
+    prompts of a batch begin with alike is computed once, where that saves a quarter of its tokens or so. device: "auto" is
     CUDA when there is one. dtype: "auto" is float32 on CPU and the checkpoint's own elsewhere.
 
     Choices are scored from the model's own distribution (temperature 1), as are log-probabilities. Sampling settings that a
