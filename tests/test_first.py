@@ -127,6 +127,13 @@ def test_nine_calls_of_one_token_bring_the_ten_best_of_a_hundred_up():
     assert ranking.order == tuple(range(100))
 
 
+def test_two_passes_bring_twenty_up():
+    listing, reranker = graded(100), First(passes=2)
+    (ranking,) = drive([reranker.order(listing)], Oracle(None, label=r"\[([A-T])\]"))
+    assert ranking.docids(listing)[:20] == best_first(listing)[:20]
+    assert reranker.plan(100).calls_max == 18
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -104,6 +104,9 @@ def test_an_oracle_that_reads_the_prompt_finds_the_best_ten_of_a_hundred():
     (ranking,) = drive([RankR1().order(listing)], oracle := Oracle())
     assert ranking.docids(listing)[:10] == [f"d{g}" for g in range(99, 89, -1)]
     assert 20 <= oracle.calls <= 25
+    assert RankR1().plan(100).calls_min <= oracle.calls <= RankR1().plan(100).calls_max == 25
+    assert RankR1(votes=3).plan(100).calls_max == 75
+    assert RankR1(num_child=9, k=3).plan(100).calls_max < RankR1(num_child=9).plan(100).calls_max
 
 
 @pytest.mark.parametrize(

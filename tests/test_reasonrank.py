@@ -189,6 +189,13 @@ def test_when_nothing_can_be_read_the_first_stage_order_comes_out(compat):
     assert ranking.order == tuple(range(50))
 
 
+def test_two_passes_bring_twenty_up():
+    listing, reranker = graded(100), ReasonRank(passes=2)
+    (ranking,) = drive([reranker.order(listing)], Oracle(lambda labels: ReasonRank().spell(labels)))
+    assert ranking.docids(listing)[:20] == best_first(listing)[:20]
+    assert reranker.plan(100).calls_max == 18
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -180,3 +180,30 @@ def test_a_choice_without_a_label_is_refused(tmp_path):
     path.write_text("one: {user: '{{ query }} {{ passages|join }}', choice: 'Passage'}")
     with pytest.raises(ConfigError, match=r"choice of template .* must hold \"{label}\", got 'Passage'"):
         Setwise(template=str(path))
+
+
+def asked(reranker):
+    """What a perfect oracle was shown, in order, and what came first."""
+    listing = graded(30, seed=2)
+    (ranking,) = drive([reranker.order(listing)], oracle := Oracle(lambda labels: labels[0], label=LABEL))
+    shown = [request.shown.docids for request in oracle.requests]
+    return shown, ranking.docids(listing)
+
+
+def test_the_fields_reach_the_ordering_and_the_plan():
+    best = best_first(graded(30, seed=2))
+    shown, order = asked(Setwise(k=2))
+    assert order[:2] == best[:2] and order[2:] != best[2:]
+    bubbles, _ = asked(Setwise(k=2, sort="bubble"))
+    assert graded(30, seed=2).docids[-3:] in bubbles and graded(30, seed=2).docids[-3:] not in shown
+    assert 2 * len(shown) < len(asked(Setwise(k=2, votes=3))[0]) <= 3 * len(shown)  # equal orders are asked once
+    orders = [asked(Setwise(k=2, shuffle=True, seed=seed))[0] for seed in (1, 1, 2)]
+    assert orders[0] == orders[1] != orders[2]
+    assert set(map(frozenset, orders[0])) == set(map(frozenset, shown))
+    windows = {"mode": "likelihood", "sort": "window"}
+    assert [len(asked(Setwise(**windows, passes=passes))[0]) for passes in (1, 2)] == [14, 28]
+    assert [Setwise(**windows, passes=passes).plan(30).calls_max for passes in (1, 2)] == [14, 28]
+    for options in ({"votes": 3}, {"k": 3}, {"num_child": 5}, {"sort": "bubble"}, {"sort": "bubble", "votes": 2}):
+        plan = Setwise(**options).plan(30)
+        assert plan != Setwise(**{**options, "votes": 1, "k": 10, "num_child": 2, "sort": "heap"}).plan(30)
+        assert plan.calls_min <= len(set(map(tuple, asked(Setwise(**options))[0]))) <= plan.calls_max

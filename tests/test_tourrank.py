@@ -176,6 +176,15 @@ def test_the_two_best_of_any_order_win_and_rounds_add_up():
         assert sum(ranking.scores) == 2 * 87
 
 
+def test_the_seed_decides_the_order_inside_the_groups():
+    def shown(seed):
+        drive([TourRank(seed=seed).order(graded(40))], oracle := Selector(None, label=LABEL))
+        return [request.shown.docids for request in oracle.requests]
+
+    assert shown(1) == shown(1) != shown(2)
+    assert set(map(frozenset, shown(1))) == set(map(frozenset, shown(2)))
+
+
 def test_stages_of_ones_own():
     reranker = TourRank(stages=[[3, 4], [1, 3]])
     assert reranker.shown == 34
