@@ -26,6 +26,28 @@ def test_greedy_answers_on_the_gpu_are_those_of_the_cpu(tiny_model_builder, tmp_
     assert [a.text for a in answers[0]] == [a.text for a in answers[1]]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_scores_on_the_gpu_are_those_of_the_cpu_and_of_no_batch(dtype, tiny_model_builder, tmp_path):
+    from rankrl.engines.transformers import TransformersEngine
+    from rankrl.types import Request
+
+    folder = tiny_model_builder(tmp_path, initializer_range=0.1)
+    front = "is the passage about the heart of the matter? say yes or no. " * 2
+    requests = [
+        Request([{"role": "user", "content": f"{front} {'passage ' * (3 * i)}"}], choices=(" yes", " no", "[1] > [2]"))
+        for i in range(32)
+    ]
+    engines = {
+        "cpu": TransformersEngine(folder, device="cpu", dtype="float32", batch_size=1),
+        "gpu": TransformersEngine(folder, device="cuda", dtype=dtype, batch_size=32),
+        "gpu, one by one": TransformersEngine(folder, device="cuda", dtype=dtype, batch_size=1),
+    }
+    expected, together, alone = ([a.scores for a in engine.generate(requests)] for engine in engines.values())
+    for one, other, third in zip(expected, together, alone, strict=True):
+        assert other == pytest.approx(one, abs=1e-3 if dtype == "float32" else 0.5)
+        assert other == pytest.approx(third, abs=1e-4 if dtype == "float32" else 0.5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("bf16", ["false", "true"])
 def test_a_policy_trains_on_the_gpu_and_reranks(bf16, tiny_model_dir, tmp_path):
