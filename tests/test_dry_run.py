@@ -159,6 +159,8 @@ def test_texts_are_cut_by_the_tokenizer_as_in_a_run(folder, capsys, tiny_model_d
     long = planned(capsys, "rank_r1", *options)["prompt_tokens"][1]
     short = planned(capsys, "rank_r1", *options, "--option", "passage_tokens=4")["prompt_tokens"][1]
     assert short < long / 2
+    more = (*options, "--option", "passage_tokens=4", "--depth", "12", "--max-new-tokens", "1")
+    assert planned(capsys, "rank_r1", *more)["prompt_tokens"] == [spent("rank_r1", *more)["prompt_tokens"]] * 3
 
 
 def test_prompts_of_a_few_topics_stand_for_all(folder, capsys, tiny_model_dir):
@@ -261,6 +263,7 @@ def test_money_is_prompt_and_completion_at_their_prices(folder, capsys):
         (["--max-calls", "{some}"], "--max-calls {some} may stop it: "),
         (["--max-calls", "100000"], None),
         (["--max-tokens", "10"], "--max-tokens 10 will stop it: up to "),
+        (["--max-tokens", "50000"], "--max-tokens 50000 may stop it: up to "),
         (["--max-tokens", "100000000"], None),
         (["--max-cost", "0.0001", "--price-in", "1", "--price-out", "1"], "--max-cost 0.0001 may stop it: up to "),
         (["--max-cost", "99", "--price-in", "1", "--price-out", "1"], None),
