@@ -72,6 +72,17 @@ def test_every_reranker_has_a_fixed_prompt_within_what_it_shows(name):
     assert prompt_fingerprint(reranker) == prompt_fingerprint(replace(reranker))
 
 
+def test_the_fixed_prompt_shows_no_more_than_a_reranker_can():
+    class Pair:
+        shown = 2
+
+        def prompt(self, listing):
+            assert len(listing) == 2
+            return [{"role": "user", "content": "".join(listing.docids)}]
+
+    assert fixed_prompt(Pair())[0]["content"] == "01"
+
+
 @pytest.fixture
 def tokenizer(tiny_model_dir):
     """One of its own for each test, which may change it."""

@@ -446,8 +446,9 @@ def test_single_requests_use_all_calls_there_are_and_early_lists_are_finished(ma
     driven = drive_all(orders, Ledger(engine, Limits(max_calls=max_calls)), max_live=2)
     assert len(engine.asked) == min(30, max_calls)
     finished = sorted(set(range(10)) - driven.unfinished)
-    assert len(finished) >= max_calls // 3 - 1
-    assert finished == list(range(len(finished)))
+    sure = max(0, max_calls // 3 - 1)  # two run together: of threads, the later one may be quicker
+    assert finished[:sure] == list(range(sure))
+    assert concurrent > 1 or finished == list(range(len(finished)))
     assert [ranking is None for ranking in driven.rankings] == [i in driven.unfinished for i in range(10)]
 
 
