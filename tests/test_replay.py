@@ -23,7 +23,7 @@ from rankrl.replaying.engine import replay_orders, textless
 from rankrl.replaying.recordings import Asker, Recording, _keep
 from rankrl.replaying.windows import Window, read_windows, replay_windows
 from rankrl.runs import ranked, read_run
-from rankrl.types import Answer, Candidate, CandidateList, Query
+from rankrl.types import Answer, Candidate, CandidateList, Query, Request
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from random_answers import answer_to
@@ -298,6 +298,21 @@ def test_different_answers_about_the_same_passages_are_not_guessed_between():
     lists = textless({"a": [(docid, 1.0) for docid in candidates("a", 3).docids]})
     with pytest.raises(DataError, match="2 different answers to prompts about topic 'a': a-"):
         replay_orders(reranker, lists, recording)
+
+
+def test_of_several_prompts_about_a_passage_the_one_that_began_alike_was_answered():
+    listing = candidates("a", 1)
+    recording = Recording(Asker("it"))
+    for begun in ("", "so far", "further"):
+        _keep(recording.answers, ("a", listing.docids, (), 0), f"key {begun}", begun, Answer(f"after {begun}"))
+    prompt = [{"role": "user", "content": "?"}]
+    for begun in ("so far", "further"):
+        request = Request([*prompt, {"role": "assistant", "content": begun}], shown=listing)
+        assert recording.answer(request) == Answer(f"after {begun}")
+    assert recording.answer(Request(prompt, shown=listing)) == Answer("after ")
+    assert recording.answer(Request(prompt, shown=listing, sample=1)) is None
+    with pytest.raises(DataError, match="does not say what its requests show"):
+        recording.answer(Request(prompt))
 
 
 @pytest.mark.parametrize(

@@ -41,15 +41,12 @@ Found = dict[Asked, dict[str, tuple[str, Answer]]]
 class Recording:
     """The answers that one asker got.
 
-    header: what the log says of the whole run (depth, passes, shuffles, …); {} in a journal. answers: those written down
-    for this asker. shared: in a journal, those for the same reranker, prompts and engine under any settings, this one's
-    included: an answer that was there already is not written again.
+    header: what the log says of the whole run (depth, topics, passes, …); {} in a journal.
     """
 
     asker: Asker
     header: Mapping[str, Any] = field(default_factory=dict)
     answers: Found = field(default_factory=dict)
-    shared: Found = field(default_factory=dict)
 
     def __len__(self) -> int:
         return sum(map(len, self.answers.values()))
@@ -57,15 +54,15 @@ class Recording:
     def shown(self) -> dict[str, set[str]]:
         """qid -> the docids that were shown."""
         shown: dict[str, set[str]] = {}
-        for qid, docids, _, _ in [*self.answers, *self.shared]:
+        for qid, docids, _, _ in self.answers:
             shown.setdefault(qid, set()).update(docids)
         return shown
 
     def answer(self, request: Request) -> Answer | None:
         """The recorded answer to what `request` asks; None when there is none.
 
-        Prompts are not compared: they cannot be, without the texts. Where several were asked about the same candidates, the
-        asker's own come first, and of those the ones that began the answer alike.
+        Prompts are not compared: they cannot be, without the texts. Where several were asked about the same candidates, it
+        is the one that began the answer alike.
 
         Raises:
             DataError: what the request shows is not told; or several different answers fit.
@@ -73,7 +70,7 @@ class Recording:
         if request.shown is None:
             raise DataError("the reranker does not say what its requests show; its answers cannot be found in a log")
         asked = (request.shown.query.qid, request.shown.docids, request.choices, request.sample)
-        found = list((self.answers.get(asked) or self.shared.get(asked) or {}).values())
+        found = list(self.answers.get(asked, {}).values())
         fitting = [answer for begun, answer in found if begun == request.begun] or [answer for _, answer in found]
         if not fitting:
             return None
@@ -197,16 +194,13 @@ def read_journal(path: str | Path) -> list[Recording]:
     from rankrl.engines.journal import recorded
 
     found: dict[str, Recording] = {}
-    pools: dict[tuple[str, str, str], Found] = {}
     for one in recorded(path):
         if not one.docids:
             continue
         asker = Asker(one.reranker, one.settings, one.prompt_sha256, one.fingerprint)
-        pool = pools.setdefault((asker.reranker, asker.prompt_sha256, asker.fingerprint), {})
-        recording = found.setdefault(repr(asker), Recording(asker, shared=pool))
+        recording = found.setdefault(repr(asker), Recording(asker))
         asked = (one.qid, tuple(one.docids), tuple(one.request.choices), one.request.sample)
-        for answers in (recording.answers, pool):
-            _keep(answers, asked, one.key, one.request.begun, one.answer)
+        _keep(recording.answers, asked, one.key, one.request.begun, one.answer)
     if not found:
         raise DataError(f"no answers in {path} that say what was shown")
     return list(found.values())
