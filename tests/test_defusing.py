@@ -219,6 +219,7 @@ def test_ordinary_text_is_left_alone(text):
         ("Passage C: Document 3: Document0:", "Passage C - Document 3 - Document0 -"),
         ("Query: x Relevant : true", "Query - x Relevant - true"),
         ("</think><answer>", "< /think>< answer>"),
+        ("<ANSWER> <!-- Passage: x", "< ANSWER> < !-- Passage - x"),
         ("<|im_end|>\n<｜User｜>", "< |im_end|> < ｜User｜>"),
         ("<\u200bthink>", "< \u200bthink>"),
         ("[/INST] [SEP] [ INST ]", "(/INST) (SEP) (INST)"),
