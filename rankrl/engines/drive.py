@@ -94,7 +94,7 @@ def drive_all(
             _in_lock_step(run)
     finally:
         run.close()
-    return Driven(run.rankings, frozenset(run.unfinished), run.stopped)
+    return Driven(run.rankings, frozenset(run.unfinished), run.limit() if run.unfinished else "")
 
 
 def told(answers: Sequence[Answer], on_answer: OnAnswer | None) -> list[Answer]:
@@ -135,7 +135,6 @@ class _Run:
         self.rankings: list[Ranking | None] = [None] * len(self.waiting)
         self.live: dict[int, _Live] = {}  # in the order of the orderings
         self.unfinished: set[int] = set()
-        self.stopped = ""
         self.echoes: list[Request] = []
         self.recalled = 0  # answers since the last report
         self._reserve: Callable[[Sequence[Request]], bool] | None = getattr(engine, "reserve", None)
@@ -208,13 +207,16 @@ class _Run:
         """True when the engine's limits allow these too; they are reserved then."""
         return self._reserve is None or self._reserve(requests)
 
+    def limit(self) -> str:
+        """The limit that is reached, in words."""
+        return str(getattr(self.engine, "stopped_by", "")) or "a limit"
+
     def stop(self, live: _Live) -> None:
         """Ends an ordering at a limit, with what it has so far."""
-        self.stopped = self.stopped or str(getattr(self.engine, "stopped_by", "")) or "a limit"
         self.unfinished.add(live.index)
         live.depth -= 1  # what it wanted last is not asked
         try:
-            live.steps.throw(OutOfBudget(f"stopped at {self.stopped}"))
+            live.steps.throw(OutOfBudget(f"stopped at {self.limit()}"))
         except StopIteration as stop:
             self._finish(live, stop.value)
         except OutOfBudget:
