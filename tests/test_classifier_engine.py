@@ -233,3 +233,9 @@ def test_each_score_is_told_with_the_number_of_its_request(models):
     answers = ClassifierEngine(models("bert"), batch_size=4).generate(requests(pairs(11)), on_answer=told.__setitem__)
     assert [told[i] for i in range(11)] == answers
     assert all(answer.text == "" and answer.completion_tokens == 0 for answer in answers)
+
+
+def test_a_query_that_is_longer_than_its_document_is_not_cut_either(models):
+    engine = ClassifierEngine(models("bert"), max_length=40)
+    one, other = scores(engine, [("heart " * 30 + last, "virus " * 10) for last in ("lung", "sea")])
+    assert one != other
