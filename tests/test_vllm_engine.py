@@ -57,9 +57,7 @@ def transformers_of(model, **options):
 
 @pytest.fixture(scope="module")
 def engine(folder):
-    made = vllm_of(folder)
-    yield made
-    made.close()
+    return vllm_of(folder)  # left open: closing the last engine of a process waits for the garbage of all before it
 
 
 @pytest.fixture(scope="module")
