@@ -444,10 +444,13 @@ def test_what_was_never_asked_is_counted_named_and_can_be_read_as_unreadable(col
 
 
 def test_a_run_that_a_limit_stopped_comes_out_as_it_was(collection):
-    assert rerank("rank_r1", "--explain", "calls.jsonl", "--option", "num_child=2", "--max-calls", "9") == 3
+    scored = ["--option", "mode=likelihood", "--max-calls", "30"]
+    assert rerank("setwise", "--explain", "calls.jsonl", "--option", "compat=upstream", *scored) == 3
     assert replay("calls.jsonl", "--missing", "stop", output="again.trec") == 0
     assert Path("again.trec").read_bytes() == Path("new.trec").read_bytes()
     assert replay("calls.jsonl", output="x.trec") == 1
+    assert replay("calls.jsonl", "--missing", "first_stage", output="x.trec") == 0
+    assert Path("x.trec").read_bytes() != Path("new.trec").read_bytes()
 
 
 def test_of_several_recordings_in_a_journal_one_is_chosen(collection, capsys):
