@@ -242,12 +242,25 @@ def test_two_log_probabilities_are_a_comparison(scores, order, kept, tie):
 @pytest.mark.parametrize(
     ("text", "order", "unreadable"),
     [(" A", (0, 1), False), ("B", (1, 0), False), ("Passage B", (1, 0), False), ("**Passage A**", (0, 1), False),
-     ("Passage: B.", (1, 0), False), ("<think>Passage A?</think>Passage B", (1, 0), False), ("A passage like", (0, 1), True),
+     ("Passage: B.", (1, 0), False), ("<think>Passage A?</think>Passage B", (1, 0), False),
      ("Passage C", (0, 1), True), ("", (0, 1), True), ("both", (0, 1), True)],
 )  # fmt: skip
 def test_words_are_read(text, order, unreadable):
     reading = PRP().parse(text, 2)
     assert (reading.ranking.order, reading.report.unreadable) == (order, unreadable)
+
+
+@pytest.mark.parametrize(
+    ("text", "order"), [(" A is more relevant", (0, 1)), (" B provides more", (1, 0)), ("B > A", (1, 0))]
+)
+def test_a_letter_that_goes_on_the_begun_answer_is_read(text, order, tmp_path):
+    for template in ("chat", "t5"):
+        reading = PRP(template=template).parse(text, 2)
+        assert (reading.ranking.order, reading.report.status) == (order, "repaired")
+    assert PRP(compat="upstream").parse(text, 2).report.unreadable
+    path = tmp_path / "mine.yaml"
+    path.write_text("a:\n  user: '{{ query }} {{ first }} {{ second }}'\n")
+    assert PRP(template=str(path)).parse(text, 2).report.unreadable, "nothing was begun: a sentence"
 
 
 @pytest.mark.parametrize("template", variants("prp"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from itertools import islice
 from typing import Any
@@ -13,9 +14,11 @@ _REASON = re.compile(r"<(/?)(?:reason|think)>", re.ASCII | re.IGNORECASE)
 _ANSWER = re.compile(r"<(/?)answer>", re.ASCII | re.IGNORECASE)
 _FENCE = re.compile(r"```json", re.ASCII | re.IGNORECASE)
 _ENTRY = re.compile(
-    r"""(?<![\w.])["']?\[{0,2}\s{0,4}(\d{1,9})\s{0,4}\]{0,2}["']?\s{0,8}:\s{0,8}["']?(-?\d{1,9}(?:\.\d{1,20})?)(?!\w|\.\d)""",
+    r"""(?<![\w.])(\d{1,9})\s{0,4}\]{0,2}\s{0,4}["'\u201d\u2019]?\s{0,8}[:\uff1a]\s{0,8}["'\u201c\u2018]?(-?\d{1,9}(?:\.\d{1,20})?)(?!\w|\.\d)""",
     re.ASCII,
 )
+"""A label, by itself or in brackets and quotes, a colon, a number."""
+
 _PAIR = r'\s*"\[\d+\]"\s*:\s*\d+\s*'
 _LAYOUT = re.compile(
     rf"\s*<answer>\s*```json\s*\{{{_PAIR}(?:,{_PAIR})*\}}\s*```\s*</answer>\s*", re.ASCII | re.IGNORECASE
@@ -68,7 +71,9 @@ def parse_grades_upstream(text: str, n: int, *, most: int = 10) -> Reading:
         given: dict[str, Any] = json.loads(_repaired(answer if block is None else block))
         scores: list[float | None] = [None] * n
         for key, value in given.items():
-            scores[int(key.strip("[] ")) - 1] = float(value) / most
+            if not math.isfinite(grade := float(value)):
+                raise ValueError("JSON's NaN and Infinity are no grades")
+            scores[int(key.strip("[] ")) - 1] = grade / most
     except (ValueError, TypeError, AttributeError, IndexError, RecursionError, OverflowError):
         return _reading([0.0] * n, ParseReport(missing=n, malformed=True), reasoning)
     missing = sum(score is None for score in scores)

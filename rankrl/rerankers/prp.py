@@ -12,6 +12,7 @@ duoT5 (arXiv:2101.05667). Deviations, beside those of `rankrl.strategies.allpair
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -34,6 +35,7 @@ MODES = ("generation", "scoring")
 SORTS = ("sliding", "heap", "allpair")
 
 _K = 10
+_BEGUN = re.compile(r"passage\s*:?\s*$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +146,13 @@ class PRP:
         return Reading(Ranking(order), ParseReport(unreadable=first == second), (first, second))
 
     def parse(self, text: str, n: int) -> Reading:
-        """The named passage first; see `rankrl.parsing.letters`."""
-        return parse_letter(text, n, compat=self.compat)
+        """The named passage first; see `rankrl.parsing.letters`. Where the prompt has begun the answer with `Passage`, a letter
+        that comes next is a label: "A is closer"."""
+        reading = parse_letter(text, n, compat=self.compat)
+        begun = _BEGUN.search(wording("prp", self.template).begun)
+        if reading.report.unreadable and begun and self.compat != "upstream":
+            return parse_letter(begun[0] + text, n)
+        return reading
 
     def order(self, listing: CandidateList) -> Steps:
         """The list as `sort` orders it."""
