@@ -9,7 +9,7 @@ import pytest
 
 from rankrl.errors import ConfigError, DataError
 from rankrl.lookup import lookup, names
-from rankrl.rerankers._templates import variants, wording
+from rankrl.rerankers._templates import _environment, _rendered, variants, wording
 from rankrl.rerankers.listwise import Listwise
 from rankrl.rerankers.rank_r1 import RankR1
 from rankrl.rerankers.tourrank import TourRank
@@ -180,3 +180,10 @@ def test_every_packaged_wording_can_be_used(name):
         text = "\n".join(message["content"] for message in messages)
         assert "who?" in text and "alpha" in text
         assert not re.search(r"[{}%]{2}", text), "a tag of the template itself is left"
+
+
+@pytest.mark.parametrize(
+    "content", ["plain", "a\r\nb\rc", "ends\n", "} odd %} #}", "  # x\n\n", "a{# seen by nobody #}b"]
+)
+def test_a_turn_without_variables_is_what_jinja_makes_of_it(content):
+    assert _rendered(content, {}) == _environment().from_string(content).render()

@@ -194,6 +194,8 @@ def _check(content: str, each: bool, where: str, more: frozenset[str]) -> None:
 
 def _rendered(content: str, values: Mapping[str, Any]) -> str:
     """Raises ConfigError, whatever a template does wrong: it is the user's text."""
+    if "{" not in content and "\r" not in content:
+        return content  # nothing that Jinja would change
     try:
         return str(_compiled(content).render(values))
     except Exception as error:
