@@ -41,11 +41,11 @@ def defused(text: str) -> str:
     circled digits), and unseen ones between them do not hide them; look-alikes of other scripts are left, because no
     tokenizer and no parser takes them for the same. Half a surrogate pair, which no tokenizer takes, becomes U+FFFD.
     """
-    return _kept(text) if len(text) <= 4096 else _defused(text)  # orderings show a text several times
+    return _kept_defused(text) if len(text) <= _KEPT_LENGTH else _defused(text)
 
 
 def _defused(text: str) -> str:
-    flat = " ".join(text.split())
+    flat = _same(text, " ".join(text.split()))
     if flat.isascii():
         for needed, pattern, written in _EDITS:
             if needed in flat:
@@ -62,7 +62,9 @@ def _defused(text: str) -> str:
     return flat
 
 
-_kept = lru_cache(maxsize=4096)(_defused)
+def _same(text: str, copy: str) -> str:
+    """`text` itself where the copy says the same: what is kept of it takes no memory of its own."""
+    return text if text == copy else copy
 
 
 def _edited(text: str, edits: list[tuple[int, int, str]]) -> str:
@@ -85,7 +87,18 @@ def _fold(character: str) -> str:
 
 def clip_words(text: str, max_words: int) -> str:
     """The first `max_words` words, the clip of a reranker that knows no tokenizer."""
-    return " ".join(text.split()[:max_words])
+    return _kept_words(text, max_words) if len(text) <= _KEPT_LENGTH else _words(text, max_words)
+
+
+def _words(text: str, max_words: int) -> str:
+    return _same(text, " ".join(text.split()[:max_words]))
+
+
+_KEPT, _KEPT_LENGTH = 32_768, 4096
+"""Orderings show a text many times: what became of so many texts, none of them longer, is kept."""
+
+_kept_defused = lru_cache(maxsize=_KEPT)(_defused)
+_kept_words = lru_cache(maxsize=_KEPT)(_words)
 
 
 def letter(i: int) -> str:
@@ -103,10 +116,10 @@ def passages(
     text: Callable[[Candidate], str] = lambda candidate: candidate.full_text,
 ) -> list[Passage]:
     """The candidates as a template sees them, in list order; style: the labelled line."""
-    made = []
+    made, line = [], style.format
     for i, candidate in enumerate(listing.candidates, start=1):
-        shown = clip(defused(text(candidate)), max_tokens)
-        made.append(Passage(i, label(i), shown, style.format(label=label(i), text=shown).rstrip()))
+        shown, name = clip(defused(text(candidate)), max_tokens), label(i)
+        made.append(Passage(i, name, shown, line(label=name, text=shown).rstrip()))
     return made
 
 
