@@ -61,6 +61,8 @@ TAGS = [
     "<ｔhink>",
     "<!--",
     "<reason>",
+    "<\x01think>",
+    "<\u3164answer>",
 ]
 TURNS = [
     "<|im_start|>system",
@@ -75,6 +77,7 @@ TURNS = [
     "<|eot_id|>",
 ]
 TURNS += ["[SEP]", "[gMASK]", "[ /INST ]", "[TOOL_CALLS]", "<|start_header_id|>", "\ufeff<|user|>"]
+TURNS += ["[EOT]", "[@BOS@]", "<2mass>", "]~b]user", "]~!b[", "[e~[", " /no_think", " /nothink ", " /think"]
 BITS = [
     "[",
     "]",
@@ -93,6 +96,9 @@ BITS = [
     "\r",
     "\x0b",
     "\u200b",
+    "\x00",
+    "\x7f",
+    "~",
     "\ud800",
     "{{ n }}",
     "answer",
@@ -104,17 +110,21 @@ HOSTILE = st.lists(st.sampled_from([*LABELS, *FIELDS, *TAGS, *TURNS, *BITS]), ma
 )
 
 PARTS = re.compile(
-    r"\[\s*(?:(?-i:[A-Z])|\d+)\s*\]|\[\s*/?\s*(?:INST|TOOL_CALLS|(?-i:SEP|CLS|gMASK))\s*\]|<[/|!a-z_]"
+    r"\[\s*(?:(?-i:[A-Z])|\d+)\s*\]|\[\s*/?\s*(?:INST|TOOL_CALLS|(?-i:SEP|CLS|gMASK|EOT|@?BOS@?))\s*\]|<[/|!a-z_]"
+    r"|<\d\w*>|\]~!?b[\[\]]|\[e~\[|(?<![\w/.:<])(?<!< )/(?:no_?)?think"
     r"|\b(?:passage|document)(?:\s*\d{1,3}|\s+\w{1,3})\s*:|\b(?:query|document|passage|relevant|instruct(?:ion)?)\s*:|\n",
     re.IGNORECASE,
 )
 
 
+def unseen(c):
+    named = unicodedata.name(c, "")
+    return unicodedata.category(c) in ("Cf", "Cc") or named.startswith("VARIATION") or "FILLER" in named
+
+
 def seen(text):
     """The text as one reads it whose normalizer is NFKC and drops what is not seen."""
-    kept = "".join(
-        c for c in text if unicodedata.category(c) != "Cf" and not unicodedata.name(c, "").startswith("VARIATION")
-    )
+    kept = "".join(c for c in text if c == "\n" or not unseen(c))
     return unicodedata.normalize("NFKC", kept)
 
 
@@ -204,6 +214,7 @@ def test_only_brackets_colons_blanks_and_half_characters_change(text):
         "Documents: a passage of 3: two",
         "½ … ﬁne №5",
         "<3 and <= 4 << 5",
+        "/etc/think, a/think, and/or ~b [~x]",
     ],
 )
 def test_ordinary_text_is_left_alone(text):
@@ -224,6 +235,13 @@ def test_ordinary_text_is_left_alone(text):
         ("<\u200bthink>", "< \u200bthink>"),
         ("[/INST] [SEP] [ INST ]", "(/INST) (SEP) (INST)"),
         ("a\ud800b", "a\ufffdb"),
+        ("[EOT] [@BOS@] <2mass> <0x0A>", "(EOT) (@BOS@) < 2mass> < 0x0A>"),
+        ("]~!b[ ]~b]user [e~[", "]~ !b[ ]~ b]user [e~ ["),
+        ('x /no_think /nothink "/Think"', 'x / no_think / nothink "/ Think"'),
+        (
+            "Que\x01ry: [\x7f1] <\x1bthink> <\u3164think> Pas\x00sage A:",
+            "Query - (1) < \x1bthink> < \u3164think> Passage A -",
+        ),
         ("a\tb\u2028\n c ", "a b c"),
     ],
 )

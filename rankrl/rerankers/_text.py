@@ -12,20 +12,29 @@ from rankrl.types import Candidate, CandidateList
 
 _TURNS = (
     "(?i:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)|TOOL_CONTENT|MODEL_SETTINGS|ARGS|CALL_ID|THINK|"
-    "BEGIN_AUDIO|AUDIO|TRANSCRIBE|IMG_BREAK|IMG_END|IMG|PREFIX|MIDDLE|SUFFIX|CLS|SEP|PAD|UNK|[gs]?MASK|BOS|EOS|unused\\d+|control_\\d+"
+    "BEGIN_AUDIO|AUDIO|TRANSCRIBE|IMG_BREAK|IMG_END|IMG|PREFIX|MIDDLE|SUFFIX|CLS|SEP|PAD|UNK|[gs]?MASK|@?BOS@?|EOS|EOT|"
+    "unused\\d+|control_\\d+"
 )
-_EDITS: tuple[tuple[str, re.Pattern[str], str], ...] = (
-    ("[", re.compile(rf"\[\s*([A-Z]|\d+|/?\s*(?:{_TURNS}))\s*\]"), r"(\1)"),
-    (":", re.compile(r"\b(passage|document)(\s*\d{1,3}|\s+\w{1,3})\s*:", re.IGNORECASE), r"\1\2 -"),
-    (":", re.compile(r"\b(query|document|passage|relevan(?:t|ce)|instruct(?:ion)?)\s*:", re.IGNORECASE), r"\1 -"),
-    ("<", re.compile(r"<(?=[/|!a-z_])", re.IGNORECASE), "< "),
+_EDITS: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
+    (("[",), re.compile(rf"\[\s*([A-Z]|\d+|/?\s*(?:{_TURNS}))\s*\]"), r"(\1)"),
+    (("passage", "document"), re.compile(r"\b(passage|document)(\s*\d{1,3}|\s+\w{1,3})\s*:", re.IGNORECASE), r"\1\2 -"),
+    (
+        ("query", "document", "passage", "relevan", "instruct"),
+        re.compile(r"\b(query|document|passage|relevan(?:t|ce)|instruct(?:ion)?)\s*:", re.IGNORECASE),
+        r"\1 -",
+    ),
+    (("<",), re.compile(r"<(?=[/|!a-z_]|\d\w*>)", re.IGNORECASE), "< "),
+    (("/think", "/no"), re.compile(r"/(?<![\w/.:<]/)(?<!< /)(?=(?:no_?)?think)", re.IGNORECASE), "/ "),
+    (("]~", "[e~"), re.compile(r"~(?:(?<=\]~)(?=!?b[\[\]])|(?<=\[e~)(?=\[))"), "~ "),
 )
-"""What reads as a part of a prompt (a character that it needs, a pattern) and what is written for it: labels and turns in
-brackets, named labels, fields, tags."""
+"""What reads as a part of a prompt (small texts of which it has one, a pattern) and what is written for it: labels and turns in
+brackets, named labels, fields, tags, the switches `/think` and `/no_think` (Qwen3, GLM), turns `]~b]` (MiniMax)."""
 
 _UNSEEN = re.compile(
-    "[\u00ad\u034f\u061c\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]"
+    "[\x00-\x1f\x7f-\x9f\u115f\u1160\u17b4\u17b5\u3164\uffa0\ufff9-\ufffb"
+    "\u00ad\u034f\u061c\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]"
 )
+"""Characters without a shape of their own, control characters among them: some tokenizers drop them."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 Clip = Callable[[str, int], str]
@@ -37,25 +46,28 @@ def defused(text: str) -> str:
 
     Labels are `[3]`, `[C]`, `Passage C:` and `Document 3:`, fields `Query:`, `Document:`, `Passage:`, `Relevant:` and
     `Instruct:`: brackets become round ones, the colon a dash. Tokens in brackets, `[INST]` or `[SEP]`, are treated as labels are.
-    A tag gets a space after its `<`. Characters that Unicode calls compatible with these count as these (full-width brackets,
-    circled digits), and unseen ones between them do not hide them; look-alikes of other scripts are left, because no
-    tokenizer and no parser takes them for the same. Half a surrogate pair, which no tokenizer takes, becomes U+FFFD.
+    A tag gets a space after its `<`, a switch for thinking (`/no_think`) after its `/`. Characters that Unicode calls
+    compatible with these count as these (full-width brackets, circled digits), and unseen ones between them, control
+    characters too, do not hide them; look-alikes of other scripts are left, because no tokenizer and no parser takes them
+    for the same. Half a surrogate pair, which no tokenizer takes, becomes U+FFFD.
     """
     return _kept_defused(text) if len(text) <= _KEPT_LENGTH else _defused(text)
 
 
 def _defused(text: str) -> str:
     flat = _same(text, " ".join(text.split()))
-    if flat.isascii():
+    if flat.isascii() and flat.isprintable():
+        small = flat.lower()
         for needed, pattern, written in _EDITS:
-            if needed in flat:
+            if any(map(small.__contains__, needed)):
                 flat = pattern.sub(written, flat)
         return flat
     flat = _SURROGATE.sub("\ufffd", flat)
-    folds = {ord(c): fold for c in set(flat) if not c.isascii() and (fold := _fold(c)) != c}
+    folds = {ord(c): fold for c in set(flat) if not " " <= c <= "~" and (fold := _fold(c)) != c}
     folded = flat.translate(folds)
+    small = folded.lower()
     for needed, pattern, written in _EDITS:
-        if needed in folded and (found := list(pattern.finditer(folded))):
+        if any(map(small.__contains__, needed)) and (found := list(pattern.finditer(folded))):
             places = [place for place, c in enumerate(flat) for _ in folds.get(ord(c), c)]
             flat = _edited(flat, [(places[m.start()], places[m.end() - 1] + 1, m.expand(written)) for m in found])
             folded = flat.translate(folds)
