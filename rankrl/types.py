@@ -168,7 +168,7 @@ class Request:
     """What an ordering asks of an engine.
 
     prompt: see `Messages`. choices: () = answer in free text; else the answer is a score of each of these texts as what
-    comes next, namely the summed log-probability (nats) of its tokens, the choice being tokenized by itself. stop: texts
+    comes next, namely the summed log-probability (nats) of its tokens as they stand behind the answer's beginning. stop: texts
     after which a free answer ends; they are part of its text. logprobs: a free answer comes with its tokens' log-probabilities.
     sample: tells answers apart that are drawn from one prompt; equal requests have one answer.
     shown: the candidates that the prompt shows, in the order shown; for logs and replays, engines do not read it.

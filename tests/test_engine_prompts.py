@@ -171,3 +171,48 @@ def test_a_plain_prompt_gets_what_the_tokenizer_puts_in_front_and_no_end(tiny_mo
     both = Renderer(tokenizer, "m", {}, encoder=True)([request_of(("plain", "the"), ("assistant", " heart"))])[0]
     assert both.ids == (first, *tokenizer("the", add_special_tokens=False).input_ids, last)
     assert both.begun == tuple(tokenizer(" heart", add_special_tokens=False).input_ids)
+
+
+def sentencepiece(kind):
+    """A tokenizer that writes blanks as `\u2581`, and one at the start of a text: in front of what is there, or for it."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    merges = [("\u2581", "\u2581"), ("\u2581", "A"), ("\u2581", "["), ("e", "s"), ("y", "es"), ("\u2581", "yes")]
+    pieces = ["<unk>", "\u2581", *"A[]:>\nyes"]
+    pieces += [a + b for a, b in merges]
+    vocab = {piece: i for i, piece in enumerate(pieces)}
+    made = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", fuse_unk=True))
+    if kind == "llama":
+        made.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    else:
+        made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    return PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>")
+
+
+@pytest.mark.parametrize("kind", ["llama", "metaspace"])
+@pytest.mark.parametrize(
+    ("choice", "begun", "tokens"),
+    [
+        ("yes", "", ["\u2581yes"]),
+        (" yes", "", ["\u2581yes"]),
+        ("A", "[", ["A"]),
+        (" A", " Passage:", ["\u2581A"]),
+        ("yes", "<think>\n\n</think>\n\n", ["yes"]),
+        ("es", "y", ["es"]),
+    ],
+)
+def test_a_choice_has_the_tokens_that_it_has_behind_the_begun_answer(kind, choice, begun, tokens):
+    tokenizer = sentencepiece(kind)
+    ids = Renderer(tokenizer, "m", {}, encoder=False).choice(choice, begun)
+    assert tokenizer.convert_ids_to_tokens(list(ids)) == tokens
+
+
+@pytest.mark.parametrize("begun", ["", "[", "x", "Passage:", "</think>\n\n", "<answer>"])
+@pytest.mark.parametrize("choice", ["A", " A", "yes", "10</answer>", " true"])
+def test_with_a_tokenizer_of_bytes_a_choice_is_the_same_behind_anything(begun, choice, tiny_model_dir):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
+    ids = Renderer(tokenizer, "m", {}, encoder=False).choice(choice, begun)
+    assert list(ids) == tokenizer(choice, add_special_tokens=False)["input_ids"]

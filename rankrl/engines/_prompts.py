@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from rankrl.engines._loading import check_template
@@ -35,6 +36,7 @@ class Renderer:
     def __init__(self, tokenizer: Any, name: str, told: Mapping[str, Any], *, encoder: bool) -> None:
         self.tokenizer, self.name, self.told, self.encoder = tokenizer, name, dict(told), encoder
         self._front, self._back = _around(tokenizer)
+        self._behind = lru_cache(maxsize=4096)(self._tokens_behind)
 
     def __call__(self, requests: Sequence[Request]) -> list[Prompt]:
         """Raises:
@@ -50,16 +52,28 @@ class Renderer:
             for request, ids, start in zip(requests, tokens, begun, strict=True)
         ]
 
-    def choice(self, text: str) -> tuple[int, ...]:
-        """The tokens of a choice, by itself.
+    def choice(self, text: str, begun: str = "") -> tuple[int, ...]:
+        """The tokens of a choice, as they stand behind the beginning of the answer that the prompt gives.
+
+        Without a beginning, and for the decoder behind an encoder, these are the tokens of the choice by itself; of a choice
+        that begins with a blank, with that blank alone: some tokenizers write one of their own at the start of a text.
 
         Raises:
             ConfigError: it has none.
         """
-        ids = tuple(self._ids([text])[0])
+        last = "" if self.encoder else begun.rstrip()[-1:]
+        ids = self._behind(text, last or (":" if text.startswith(" ") else ""))
         if not ids:
             raise ConfigError(f"the choice {text!r} has no token in the vocabulary of {self.name}; it cannot be scored")
         return ids
+
+    def _tokens_behind(self, text: str, before: str) -> tuple[int, ...]:
+        """What `text` adds to the tokens of `before`; by itself where there is nothing before, or the two run together."""
+        for front in (before, "\n") if before else ():
+            alone, both = self._ids([front, front + text])
+            if both[: len(alone)] == alone and len(both) > len(alone):
+                return tuple(both[len(alone) :])
+        return tuple(self._ids([text])[0])
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         ids: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]

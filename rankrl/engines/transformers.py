@@ -24,7 +24,7 @@ from rankrl.types import Answer, Request
 
 __all__ = ["TokenClip", "TransformersEngine", "context_length", "load_model", "load_tokenizer"]
 
-_SPELLING = 2
+_SPELLING = 3
 """Raised whenever the same request comes to be put to a model in other tokens than before: journals must not mix the two."""
 
 
@@ -150,8 +150,7 @@ class TransformersEngine:
         if not requests:
             return []
         prompts = self.render(requests)
-        spelled = {text: self.render.choice(text) for text in {c for request in requests for c in request.choices}}
-        choices = [[spelled[text] for text in request.choices] for request in requests]
+        choices = [[self.render.choice(text, request.begun) for text in request.choices] for request in requests]
         self._check_lengths(prompts, choices)
         answers: list[Answer | None] = [None] * len(requests)
         with torch.no_grad():  # inference_mode would leave buffers behind that a borrowed model cannot train with

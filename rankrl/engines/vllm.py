@@ -133,7 +133,7 @@ class VllmEngine:
     def generate(self, requests: Sequence[Request], on_answer: OnAnswer | None = None) -> list[Answer]:
         """One answer per request, in their order. completion_tokens counts the end-of-sequence token, and nothing for choices."""
         prompts = self.render(requests) if requests else []
-        choices = [[self.render.choice(text) for text in request.choices] for request in requests]
+        choices = [[self.render.choice(text, request.begun) for text in request.choices] for request in requests]
         self._check_lengths(prompts, choices)
         jobs: list[tuple[int, Tokens, Job]] = []
         for i, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
