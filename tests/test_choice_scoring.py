@@ -125,14 +125,14 @@ def test_log_probabilities_are_the_models_own_and_end_with_the_likeliest_others(
         said = [int(token) for token in ids[0, front:] if int(token) not in engine.end_ids]
         with torch.no_grad():
             spread = engine.model(input_ids=ids[:, : front + len(said)]).logits[0].log_softmax(-1)[front - 1 :]
-        assert [token.text for token in answer.tokens] == [engine._piece(token) for token in said]
+        assert [token.text for token in answer.tokens] == [engine.spell.token(token) for token in said]
         expected = [float(spread[t, token]) for t, token in enumerate(said)]
         assert [token.logprob for token in answer.tokens] == pytest.approx(expected, abs=2e-5)
         assert all(not token.alternatives for token in answer.tokens[:-1])
         best = spread[len(said) - 1].topk(20)
         others = answer.tokens[-1].alternatives
         assert [value for _, value in others] == pytest.approx(best.values.tolist(), abs=2e-5)
-        places = {text: [i for i in range(spread.shape[1]) if engine._piece(i) == text] for text, _ in others}
+        places = {text: [i for i in range(spread.shape[1]) if engine.spell.token(i) == text] for text, _ in others}
         for text, value in others:
             assert any(float(spread[len(said) - 1, i]) == pytest.approx(value, abs=2e-5) for i in places[text])
     alone = [asked.generate([request])[0] for request in requests]

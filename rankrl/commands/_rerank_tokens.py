@@ -68,13 +68,13 @@ def _with_tokenizer(name: str, engine: str, settings: Mapping[str, Any]) -> tupl
     """(a function that counts as the engine does, the tokenizer)."""
     from rankrl.engines._loading import context_length, has_encoder, load_tokenizer
     from rankrl.engines._prompts import Renderer
-    from rankrl.engines.classifier import _carries_pairs, _chat_of
+    from rankrl.engines.classifier import carries_pairs, pair_chat
 
     tokenizer = load_tokenizer(name, chats=False)
     told = settings.get("chat_template_kwargs") or {}
     rendered = Renderer(tokenizer, name, told, encoder=engine != "openai" and has_encoder(name))
     longest = int(settings.get("max_length") or min(tokenizer.model_max_length, context_length(name) or sys.maxsize))
-    in_chat = _carries_pairs(tokenizer)
+    in_chat = carries_pairs(tokenizer)
 
     def count(request: Request) -> int:
         if request.prompt[0]["role"] != PAIR:
@@ -82,7 +82,7 @@ def _with_tokenizer(name: str, engine: str, settings: Mapping[str, Any]) -> tupl
         query, document = (message["content"] for message in request.prompt)
         if not in_chat:
             return min(longest, len(tokenizer(query, document, verbose=False)["input_ids"]))
-        text = tokenizer.apply_chat_template(_chat_of(query, document), tokenize=False)
+        text = tokenizer.apply_chat_template(pair_chat(query, document), tokenize=False)
         return min(longest, len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]))
 
     return count, tokenizer

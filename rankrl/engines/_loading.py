@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rankrl.engines._spelling import vocabulary
 from rankrl.errors import ConfigError, DataError
 from rankrl.files import open_text
 from rankrl.pretrained import hub_away, looks_local
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
+class Source:
     """Where a model comes from: `base` is the folder or hub name of the model proper, `name` that of the adapter, if adapted.
 
     local: only local files can be had, be it a folder, or a name that has to be in the cache.
@@ -36,13 +37,13 @@ def load_model(name: str, device: str, dtype: str, *, trainable: bool = False) -
     Raises:
         DataError: no model there, one of another kind, or one whose weights are not all there.
     """
-    source, chosen = _source(name), _dtype(dtype, device)
-    tokenizer = _tokenizer(source)
-    with _quiet_unless_terminal(), _told_in_one_line(source.base):
+    source, chosen = source_of(name), _dtype(dtype, device)
+    tokenizer = tokenizer_of(source)
+    with _quiet_unless_terminal(), told_in_one_line(source.base):
         from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-        config = _config(source)
-        _check_writes(config)
+        config = config_of(source)
+        check_writes(config)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         model, missing = _weights(kind, source, config, chosen)
         if missing:
@@ -56,12 +57,12 @@ def load_classifier(name: str, device: str, dtype: str) -> tuple[Any, Any]:
     Raises:
         DataError: no model there, or one without a classification head.
     """
-    source, chosen = _source(name), _dtype(dtype, device)
-    tokenizer = _tokenizer(source)
-    with _quiet_unless_terminal(), _told_in_one_line(source.base):
+    source, chosen = source_of(name), _dtype(dtype, device)
+    tokenizer = tokenizer_of(source)
+    with _quiet_unless_terminal(), told_in_one_line(source.base):
         from transformers import AutoModelForSequenceClassification
 
-        config = _config(source)
+        config = config_of(source)
         own = _labels_of(Path(name)) if source.adapted else None
         if own:
             config.num_labels = own
@@ -74,7 +75,7 @@ def load_classifier(name: str, device: str, dtype: str) -> tuple[Any, Any]:
 _OTHERS = ("ForSequenceClassification", "ForMaskedLM", "ForTokenClassification", "ForQuestionAnswering")
 
 
-def _check_writes(config: Any) -> None:
+def check_writes(config: Any) -> None:
     """Refuse a checkpoint that was saved as something else; one that does not say what it is passes."""
     kinds = list(getattr(config, "architectures", None) or ())
     if kinds and all(kind.endswith(_OTHERS) for kind in kinds):
@@ -82,13 +83,13 @@ def _check_writes(config: Any) -> None:
         raise ValueError(f"it is a {kinds[0]}, which writes no text{told}")
 
 
-def _config(source: _Source) -> Any:
+def config_of(source: Source) -> Any:
     from transformers import AutoConfig
 
     return AutoConfig.from_pretrained(source.base, local_files_only=source.local)
 
 
-def _weights(kind: Any, source: _Source, config: Any, dtype: Any) -> tuple[Any, list[str]]:
+def _weights(kind: Any, source: Source, config: Any, dtype: Any) -> tuple[Any, list[str]]:
     """(model, weights that the checkpoint lacks), without the loader's own report: a wrong model is refused in one line."""
     from transformers.utils import logging
 
@@ -103,10 +104,10 @@ def _weights(kind: Any, source: _Source, config: Any, dtype: Any) -> tuple[Any, 
     return model, sorted(facts["missing_keys"])
 
 
-def _adapted(model: Any, source: _Source, trainable: bool) -> Any:
+def _adapted(model: Any, source: Source, trainable: bool) -> Any:
     if not source.adapted:
         return model
-    with _quiet_unless_terminal(), _told_in_one_line(source.name):
+    with _quiet_unless_terminal(), told_in_one_line(source.name):
         from peft import PeftModel
 
         return PeftModel.from_pretrained(model, source.name, is_trainable=trainable)
@@ -126,7 +127,7 @@ def _labels_of(adapter: Path) -> int | None:
     return None
 
 
-def _source(name: str) -> _Source:
+def source_of(name: str) -> Source:
     adapter = Path(name) / "adapter_config.json"
     base = _base_of(adapter) if adapter.is_file() else name
     folder = Path(base)
@@ -139,8 +140,8 @@ def _source(name: str) -> _Source:
         raise DataError(f"no model at {base}: give a folder with config.json, or a name on the Hugging Face hub")
     local = folder.is_dir() or bool(hub_away())
     if not folder.is_dir() and (file := _hub_adapter(base, local)) is not None:
-        return _Source(name, _base_of(file), True, local)
-    return _Source(name, base, adapter.is_file(), local)
+        return Source(name, _base_of(file), True, local)
+    return Source(name, base, adapter.is_file(), local)
 
 
 def _hub_adapter(name: str, local: bool) -> Path | None:
@@ -170,14 +171,14 @@ def load_tokenizer(name: str, *, chats: bool = True) -> Any:
     Raises:
         DataError: no model there. ConfigError: a tokenizer for chats was asked for and has no chat template.
     """
-    tokenizer = _tokenizer(_source(name))
+    tokenizer = tokenizer_of(source_of(name))
     if chats:
         check_template(tokenizer, name)
     return tokenizer
 
 
-def _tokenizer(source: _Source) -> Any:
-    with _quiet_unless_terminal(), _told_in_one_line(source.base):
+def tokenizer_of(source: Source) -> Any:
+    with _quiet_unless_terminal(), told_in_one_line(source.base):
         from transformers import AutoTokenizer
 
         spelled = source.adapted and (Path(source.name) / "tokenizer_config.json").is_file()
@@ -193,33 +194,22 @@ def fingerprint(model: Any, tokenizer: Any, *decisions: object) -> str:
         flat = weights.detach().reshape(-1)
         sample = flat[:: max(1, flat.numel() // 64)].float().cpu()
         digest.update(f"{name} {tuple(weights.shape)} {weights.dtype}".encode() + sample.numpy().tobytes())
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    spelling = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
-    digest.update(f"{spelling}{tokenizer.chat_template}{decisions}".encode())
+    digest.update(f"{vocabulary(tokenizer)}{tokenizer.chat_template}{decisions}".encode())
     return digest.hexdigest()
-
-
-def check_whole(**sizes: object) -> None:
-    """Raises:
-    ConfigError: one of the options is no whole number of 1 or more.
-    """
-    for name, value in sizes.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigError(f"{name} must be a whole number of 1 or more, got {value!r}")
 
 
 def context_length(name: str) -> int | None:
     """How many tokens the model of a folder, adapter folder or hub name takes; None when its configuration does not say."""
-    source = _source(name)
-    with _told_in_one_line(source.base):
-        return getattr(_config(source).get_text_config(), "max_position_embeddings", None)
+    source = source_of(name)
+    with told_in_one_line(source.base):
+        return getattr(config_of(source).get_text_config(), "max_position_embeddings", None)
 
 
 def has_encoder(name: str) -> bool:
     """True for a model (folder, adapter folder or hub name) that reads with an encoder and writes with a decoder, such as T5."""
-    source = _source(name)
-    with _told_in_one_line(source.base):
-        return bool(getattr(_config(source), "is_encoder_decoder", False))
+    source = source_of(name)
+    with told_in_one_line(source.base):
+        return bool(getattr(config_of(source), "is_encoder_decoder", False))
 
 
 def _base_of(adapter: Path) -> str:
@@ -252,7 +242,7 @@ def _dtype(name: str, device: str) -> Any:
 
 
 @contextmanager
-def _told_in_one_line(name: str) -> Iterator[None]:
+def told_in_one_line(name: str) -> Iterator[None]:
     """Turns what the loaders raise about a missing or broken model into a DataError."""
     from safetensors import SafetensorError
 

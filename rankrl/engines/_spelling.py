@@ -1,4 +1,4 @@
-"""Tokens as texts."""
+"""Tokens as texts, and the whole of what a tokenizer does as one."""
 
 from __future__ import annotations
 
@@ -24,3 +24,9 @@ class Speller:
     def _token(self, token: int) -> str:
         whole = self.tokenizer.decode([*self._before, token], clean_up_tokenization_spaces=False)
         return str(whole)[self._start :]
+
+
+def vocabulary(tokenizer: Any) -> str:
+    """What decides how a tokenizer splits texts, for fingerprints: its whole pipeline, or the words of a slow one."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return str(backend.to_str()) if backend is not None else repr(sorted(tokenizer.get_vocab().items()))

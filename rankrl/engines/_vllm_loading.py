@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rankrl.engines import _loading
+from rankrl.engines._loading import check_writes, config_of, source_of, tokenizer_of, told_in_one_line
 from rankrl.errors import ConfigError, DataError, MissingDependencyError
 
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_LOGGING_STREAM": "ext://sys.stderr"}
@@ -70,13 +70,13 @@ def parts_of(name: str) -> Parts:
     Raises:
         DataError: no model there, or one that does not write. ConfigError: an encoder-decoder.
     """
-    source = _loading._source(name)
-    tokenizer = _loading._tokenizer(source)
-    with _loading._told_in_one_line(source.base):
+    source = source_of(name)
+    tokenizer = tokenizer_of(source)
+    with told_in_one_line(source.base):
         from transformers import GenerationConfig
 
-        config = _loading._config(source)
-        _loading._check_writes(config)
+        config = config_of(source)
+        check_writes(config)
         try:
             told = GenerationConfig.from_pretrained(source.base, local_files_only=source.local).eos_token_id
         except OSError:  # it has none, as many have not
@@ -101,7 +101,7 @@ def _folder(name: str, file: str) -> str:
     whole = isinstance(found, str) and any(Path(found).parent.glob("*.safetensors"))
     if whole:
         return str(Path(str(found)).parent)
-    with _loading._told_in_one_line(name):
+    with told_in_one_line(name):
         return str(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]))
 
 

@@ -11,7 +11,8 @@ from rankrl.contracts import OnAnswer
 from rankrl.engines._batching import plan
 from rankrl.engines._clip import TokenClip
 from rankrl.engines._forward import padded
-from rankrl.engines._loading import check_whole, fingerprint, load_classifier
+from rankrl.engines._loading import fingerprint, load_classifier
+from rankrl.engines._options import check_whole
 from rankrl.errors import ConfigError, DataError
 from rankrl.pretrained import usable_device
 from rankrl.types import PAIR, Answer, Request
@@ -55,7 +56,7 @@ class ClassifierEngine:
         self.name = str(Path(model).expanduser() if str(model).startswith("~") else model)
         self.model, self.tokenizer = load_classifier(self.name, usable_device(device), dtype)
         self.clip = TokenClip(self.tokenizer)
-        self._in_chat = _carries_pairs(self.tokenizer)
+        self._in_chat = carries_pairs(self.tokenizer)
         self.label = _label(label, self.model.config, self.name)
         self.pad_id = _pad(self.tokenizer, self.model)
         longest = _longest(self.tokenizer, self.model.config)
@@ -114,7 +115,7 @@ class ClassifierEngine:
         return ids
 
     def _chat_ids(self, query: str, document: str) -> list[int]:
-        text = self.tokenizer.apply_chat_template(_chat_of(query, document), tokenize=False)
+        text = self.tokenizer.apply_chat_template(pair_chat(query, document), tokenize=False)
         ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         return ids
 
@@ -144,18 +145,18 @@ class ClassifierEngine:
         return [float(s) for s in (logits[:, self.label] - logits[:, others].logsumexp(-1)).cpu()]
 
 
-def _chat_of(query: str, document: str) -> list[dict[str, str]]:
+def pair_chat(query: str, document: str) -> list[dict[str, str]]:
     return [{"role": "query", "content": query}, {"role": "document", "content": document}]
 
 
-def _carries_pairs(tokenizer: Any) -> bool:
+def carries_pairs(tokenizer: Any) -> bool:
     """True when the chat template writes out both a query and a document."""
     from jinja2 import TemplateError
 
     if not tokenizer.chat_template:
         return False
     try:
-        text = tokenizer.apply_chat_template(_chat_of("one probe", "another sample"), tokenize=False)
+        text = tokenizer.apply_chat_template(pair_chat("one probe", "another sample"), tokenize=False)
     except (TemplateError, ValueError):
         return False
     return "one probe" in text and "another sample" in text

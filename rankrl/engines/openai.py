@@ -14,6 +14,7 @@ from rankrl.contracts import OnAnswer
 from rankrl.engines._openai_connection import Connection
 from rankrl.engines._openai_errors import Server, checked
 from rankrl.engines._openai_wire import CONTINUE_STYLES, Sampling, answer_of, body_of, is_chat
+from rankrl.engines._options import check_temperature, check_whole, is_number, seed_of
 from rankrl.errors import ConfigError
 from rankrl.types import Answer, Request
 
@@ -69,13 +70,12 @@ class OpenaiEngine:
         tokenizer: str | Path | None = None,
         revision: str = "",
     ) -> None:
-        _check_whole("max_new_tokens", max_new_tokens, 1)
-        _check_whole("max_retries", max_retries, 0)
-        _check_whole("concurrency", concurrency, 1, 1000)
-        _check_whole("top_logprobs", top_logprobs, 1, 100)
-        if temperature is not None and (not _is_number(temperature) or not 0 <= temperature < float("inf")):
-            raise ConfigError(f"temperature must be 0 or more, or None to leave it to the server, got {temperature!r}")
-        if not _is_number(timeout_s) or not 0 < timeout_s < float("inf"):
+        check_whole(max_new_tokens=max_new_tokens)
+        check_whole(0, max_retries=max_retries)
+        check_whole(1, 1000, concurrency=concurrency)
+        check_whole(1, 100, top_logprobs=top_logprobs)
+        check_temperature(temperature, unsent=", or None to leave it to the server")
+        if not is_number(timeout_s) or not 0 < timeout_s < float("inf"):
             raise ConfigError(f"timeout_s must be more than 0 seconds, got {timeout_s!r}")
         _check_one_of("continue_style", continue_style, CONTINUE_STYLES)
         _check_one_of("token_param", token_param, ("max_tokens", "max_completion_tokens"))
@@ -104,9 +104,9 @@ class OpenaiEngine:
         self.tokenizer: Any = None
         if tokenizer is not None:
             from rankrl.engines._clip import TokenClip
-            from rankrl.engines._loading import _source, _tokenizer
+            from rankrl.engines._loading import load_tokenizer
 
-            self.tokenizer = _tokenizer(_source(str(tokenizer)))
+            self.tokenizer = load_tokenizer(str(tokenizer), chats=False)
             self.clip = TokenClip(self.tokenizer)
 
     @property
@@ -150,7 +150,7 @@ class OpenaiEngine:
         """The request's own seed, from `seed` and the request alone; 31 bits, which every server takes."""
         if self.seed is None or self.temperature == 0:
             return None
-        return int.from_bytes(hashlib.sha256(f"{self.seed}:{request.key}".encode()).digest()[:4], "big") >> 1
+        return int.from_bytes(seed_of(self.seed, request)[:4], "big") >> 1
 
     def _first_tokens(self, choices: set[str]) -> dict[str, str]:
         """Choice -> text of its first token; {} without a tokenizer."""
@@ -201,17 +201,6 @@ def _json_fields(name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
     except (TypeError, ValueError):
         pass
     raise ConfigError(f'{name} must be a JSON object, such as {{"top_p": 0.9}}, got {given!r}')
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _check_whole(name: str, value: Any, least: int, most: int | None = None) -> None:
-    good = isinstance(value, int) and not isinstance(value, bool) and value >= least and (most is None or value <= most)
-    if not good:
-        upto = "or more" if most is None else f"to {most}"
-        raise ConfigError(f"{name} must be a whole number of {least} {upto}, got {value!r}")
 
 
 def _check_one_of(name: str, value: Any, known: Sequence[str]) -> None:

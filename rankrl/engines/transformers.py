@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +13,11 @@ from rankrl.engines._batching import Batch, plan
 from rankrl.engines._clip import TokenClip
 from rankrl.engines._forward import padded, shared_cache, traits_of, with_shared
 from rankrl.engines._generation import Recorder, StopTexts, cut_at, gumbel_sampler
-from rankrl.engines._loading import check_whole, context_length, fingerprint, load_model, load_tokenizer
+from rankrl.engines._loading import context_length, fingerprint, load_model, load_tokenizer
+from rankrl.engines._options import check_fits, check_temperature, check_whole, seed_of
 from rankrl.engines._prompts import Prompt, Renderer
 from rankrl.engines._scoring import score_choices, score_decoder
-from rankrl.errors import ConfigError, DataError
+from rankrl.engines._spelling import Speller
 from rankrl.pretrained import usable_device
 from rankrl.types import Answer, Request
 
@@ -63,12 +62,7 @@ class TransformersEngine:
         dtype: str = "auto",
     ) -> None:
         check_whole(max_new_tokens=max_new_tokens, batch_size=batch_size, batch_tokens=batch_tokens)
-        if (
-            isinstance(temperature, bool)
-            or not isinstance(temperature, (int, float))
-            or not 0 <= temperature < float("inf")
-        ):
-            raise ConfigError(f"temperature must be 0 or more, got {temperature!r}")
+        check_temperature(temperature)
         self.max_new_tokens, self.temperature, self.seed = max_new_tokens, float(temperature), seed
         self.batch_size, self.batch_tokens, self.share_prefixes = batch_size, batch_tokens, share_prefixes
         self.chat_template_kwargs = dict(chat_template_kwargs or {})
@@ -121,7 +115,7 @@ class TransformersEngine:
         start = getattr(model.config, "decoder_start_token_id", None) if start is None else start
         self.start_id = self.pad_id if start is None else int(start)
         self._traits = traits_of(model)
-        self._piece = lru_cache(maxsize=65_536)(self._spelled)
+        self.spell = Speller(tokenizer)
         self._drop_sampling_settings()
 
     def _drop_sampling_settings(self) -> None:
@@ -172,12 +166,7 @@ class TransformersEngine:
             max(len(p.ids), len(p.begun) + 1 + room) if self.encoder else len(p) + room
             for p, room in zip(prompts, rooms, strict=True)
         ]
-        if long := [size for size, whole in zip(sizes, taken, strict=True) if whole > self.context]:
-            raise DataError(
-                f"{len(long)} of {len(prompts)} prompts do not fit: the longest has {max(long)} tokens, max_new_tokens is "
-                f"{self.max_new_tokens}, and the context of {self.name} is {self.context}; "
-                "lower max_new_tokens, or show fewer or shorter passages (such as num_child=4, passage_tokens=64)"
-            )
+        check_fits(sizes, taken, context=self.context, max_new_tokens=self.max_new_tokens, name=self.name)
 
     def _batches(self, prompts: Sequence[Prompt], choices: Sequence[object]) -> Iterator[Batch]:
         """Requests that are answered together: those with choices, and free ones.
@@ -216,10 +205,10 @@ class TransformersEngine:
         inputs = self._inputs(asked, batch.shared)
         start = inputs["decoder_input_ids" if self.encoder else "input_ids"].shape[1]
         recorder = Recorder() if any(request.logprobs for request in own) else None
-        stops = StopTexts([request.stop for request in own], start, self._decode)
+        stops = StopTexts([request.stop for request in own], start, self.spell)
         processors: list[Any] = [] if recorder is None else [recorder]
         if self.temperature:
-            seeds = [_seed(self.seed, request) for request in own]
+            seeds = [int.from_bytes(seed_of(self.seed, request)[:7], "big") for request in own]
             processors.append(gumbel_sampler(self.temperature, seeds, self.model.device))
         sequences = self.model.generate(
             **inputs,
@@ -265,10 +254,10 @@ class TransformersEngine:
         """The answer up to its first end-of-sequence token or stop text; what follows in the row is padding."""
         end = next((t for t, token in enumerate(said[:stopped]) if token in self.end_ids), None)
         content = said[:stopped] if end is None else said[:end]
-        text = self._decode(content)
+        text = self.spell(content)
         cut = cut_at(text, request.stop)
         ended = end is not None or stopped is not None or cut is not None
-        tokens = recorder.tokens(row, content, self._piece) if recorder is not None and request.logprobs else ()
+        tokens = recorder.tokens(row, content, self.spell.token) if recorder is not None and request.logprobs else ()
         return Answer(
             text if cut is None else text[:cut],
             len(prompt),
@@ -277,20 +266,6 @@ class TransformersEngine:
             tokens=tokens,
             cached_tokens=cached,
         )
-
-    def _decode(self, ids: Sequence[int]) -> str:
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
-    def _spelled(self, token: int) -> str:
-        """A token as it stands in a text, with the blank before it that some tokenizers leave out at a beginning."""
-        before = self.tokenizer("a", add_special_tokens=False)["input_ids"]
-        whole = self.tokenizer.decode([*before, token], clean_up_tokenization_spaces=False)
-        return str(whole)[len(self.tokenizer.decode(before, clean_up_tokenization_spaces=False)) :]
-
-
-def _seed(seed: int, request: Request) -> int:
-    """The seed of a request's own noise, from the request alone."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{request.key}".encode()).digest()[:7], "big")
 
 
 def _as_ids(ids: int | Sequence[int] | None) -> list[int]:

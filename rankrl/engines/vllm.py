@@ -12,13 +12,13 @@ from typing import Any
 from rankrl.contracts import OnAnswer
 from rankrl.engines._clip import TokenClip
 from rankrl.engines._generation import ALTERNATIVES, cut_at
-from rankrl.engines._loading import check_whole
+from rankrl.engines._options import check_fits, check_temperature, check_whole, is_number, seed_of
 from rankrl.engines._prompts import Prompt, Renderer
-from rankrl.engines._spelling import Speller
+from rankrl.engines._spelling import Speller, vocabulary
 from rankrl.engines._steps import Tokens, steps_of, summed
 from rankrl.engines._vllm_loading import Parts, cache_bytes, held, parts_of, prepared, served
 from rankrl.engines._weights import files_fingerprint
-from rankrl.errors import ConfigError, DataError, RankRLError
+from rankrl.errors import ConfigError, RankRLError
 from rankrl.types import Answer, Request, Token
 
 MOST_IDS = 128
@@ -78,10 +78,9 @@ class VllmEngine:
         check_whole(max_new_tokens=max_new_tokens, tensor_parallel_size=tensor_parallel_size)
         if max_model_len is not None:
             check_whole(max_model_len=max_model_len)
-        if not _is_number(temperature) or not 0 <= temperature < float("inf"):
-            raise ConfigError(f"temperature must be 0 or more, got {temperature!r}")
+        check_temperature(temperature)
         if gpu_memory_utilization is not None and not (
-            _is_number(gpu_memory_utilization) and 0 < gpu_memory_utilization <= 1
+            is_number(gpu_memory_utilization) and 0 < gpu_memory_utilization <= 1
         ):
             raise ConfigError(f"gpu_memory_utilization must be above 0 and at most 1, got {gpu_memory_utilization!r}")
         self.max_new_tokens, self.temperature, self.seed = max_new_tokens, float(temperature), seed
@@ -121,13 +120,11 @@ class VllmEngine:
     @property
     def fingerprint(self) -> str:
         """A hash of what decides the answers: weights (a sample of every tensor), tokenizer, template, dtype, sampling."""
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        spelling = backend.to_str() if backend is not None else repr(sorted(self.tokenizer.get_vocab().items()))
         sampling = [self.max_new_tokens, self.temperature, self.seed if self.temperature else None, self.end_ids]
         options = {name: value for name, value in self.engine_options.items() if name not in NO_DECISION}
         told = [self.chat_template_kwargs, self.dtype, options]
         weights = [files_fingerprint(folder) for folder in self._folders]
-        facts = ["vllm", weights, spelling, self.tokenizer.chat_template, sampling, told]
+        facts = ["vllm", weights, vocabulary(self.tokenizer), self.tokenizer.chat_template, sampling, told]
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
     def generate(self, requests: Sequence[Request], on_answer: OnAnswer | None = None) -> list[Answer]:
@@ -167,13 +164,9 @@ class VllmEngine:
 
     def _check_lengths(self, prompts: Sequence[Prompt], choices: Sequence[Sequence[Tokens]]) -> None:
         rooms = [max(map(len, own)) if own else self.max_new_tokens for own in choices]
-        long = [len(p) for p, room in zip(prompts, rooms, strict=True) if len(p) + room > self.context]
-        if long:
-            raise DataError(
-                f"{len(long)} of {len(prompts)} prompts do not fit: the longest has {max(long)} tokens, max_new_tokens is "
-                f"{self.max_new_tokens}, and the context of {self.name} is {self.context}; "
-                "lower max_new_tokens, or show fewer or shorter passages (such as num_child=4, passage_tokens=64)"
-            )
+        sizes = [len(prompt) for prompt in prompts]
+        taken = [size + room for size, room in zip(sizes, rooms, strict=True)]
+        check_fits(sizes, taken, context=self.context, max_new_tokens=self.max_new_tokens, name=self.name)
 
     def _jobs(self, request: Request, prompt: Prompt, choices: Sequence[Tokens]) -> list[tuple[Tokens, Job]]:
         """What to ask vLLM for a request, each with the beginning of the choices that it stands behind."""
@@ -188,11 +181,10 @@ class VllmEngine:
         return asked
 
     def _sampling(self, request: Request) -> dict[str, Any]:
-        digest = hashlib.sha256(f"{self.seed}:{request.key}".encode()).digest()
         return {
             "max_tokens": self.max_new_tokens,
             "temperature": self.temperature,
-            "seed": int.from_bytes(digest[:7], "big") if self.temperature else None,
+            "seed": int.from_bytes(seed_of(self.seed, request)[:7], "big") if self.temperature else None,
             "stop": list(request.stop) or None,
             "include_stop_str_in_output": True,
             "stop_token_ids": list(self.end_ids),
@@ -260,10 +252,6 @@ class VllmEngine:
 
 def _cached(output: Any) -> int:
     return int(getattr(output, "num_cached_tokens", 0) or 0)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _object(name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
