@@ -161,6 +161,7 @@ def build(config: PolicyConfig) -> tuple[RankPolicyTrainer, dict[str, Any]]:
     from rankrl.reranking import build_reranker, read_options, with_clip
     from rankrl.training.adapters import peft_config, policy_of
     from rankrl.training.callbacks import LogToFile, OneLine, SaveCard
+    from rankrl.training.dataset import check_trainable
     from rankrl.training.policy import RankPolicyTrainer
     from rankrl.training.rewarding import parse_rewards
 
@@ -169,6 +170,7 @@ def build(config: PolicyConfig) -> tuple[RankPolicyTrainer, dict[str, Any]]:
         config.model = str(Path(config.model).resolve())
     peft = peft_config(config.peft, rank=config.lora_r, alpha=2 * config.lora_r, beta=config.beta)
     plain = build_reranker(config.reranker, read_options(config.reranker_options), model=config.model)
+    check_trainable(config.reranker, plain)
     recipe = getattr(plain, "recipe", ("ndcg",))
     rewards = parse_rewards(config.reward or recipe, default=recipe)
     tokenizer = load_tokenizer(config.model)

@@ -4,8 +4,15 @@ import pytest
 import torch
 
 from rankrl.engines.transformers import TransformersEngine
-from rankrl.errors import DataError
+from rankrl.errors import ConfigError, DataError
+from rankrl.rerankers.first import First
+from rankrl.rerankers.grouprank import GroupRank
+from rankrl.rerankers.listwise import Listwise
+from rankrl.rerankers.prp import PRP
 from rankrl.rerankers.rank_r1 import RankR1
+from rankrl.rerankers.reasonrank import ReasonRank
+from rankrl.rerankers.setwise import Setwise
+from rankrl.rerankers.tourrank import TourRank
 from rankrl.training.sft import collator, completion_loss, warm_up, warm_up_rows
 from rankrl.types import Candidate, CandidateList, Query, Request
 
@@ -78,3 +85,25 @@ def test_a_random_model_answers_in_the_format_after_a_short_warm_up(tiny_model_b
     assert not RERANKER.parse(before.text, 3).report.clean and RERANKER.parse(after.text, 3).report.clean
     losses = [entry["loss"] for entry in log if "loss" in entry]
     assert losses[-1] < losses[0] / 4 and after.finish_reason == "stop"
+
+
+def test_a_beginning_that_the_prompt_gives_is_no_turn_of_its_own(tokenizer):
+    reranker = PRP()
+    (row,) = warm_up_rows([(LISTING.pick([0, 1]), 1)], reranker, tokenizer)
+    asked, begun = reranker.prompt(LISTING.pick([0, 1]))
+    prompt = tokenizer.apply_chat_template([asked], add_generation_prompt=True, tokenize=False)
+    assert tokenizer.decode(row["prompt_ids"]) == prompt + begun["content"]
+    assert tokenizer.decode(row["completion_ids"]) == " B<|im_end|>\n"
+
+
+@pytest.mark.parametrize("reranker", [Listwise(), ReasonRank(), First(), TourRank(), GroupRank()])
+def test_a_reranker_whose_answers_name_many_is_refused_in_a_sentence(reranker, tokenizer):
+    with pytest.raises(
+        ConfigError, match=f"{type(reranker).__name__} has no answer\\(label\\).* RankR1, Setwise and PRP have"
+    ):
+        warm_up_rows([(LISTING, 1)], reranker, tokenizer)
+
+
+def test_plain_text_is_refused_in_a_sentence(tokenizer):
+    with pytest.raises(ConfigError, match="Setwise asks in plain text with this template, and a warm-up is for chats"):
+        warm_up_rows([(LISTING, 1)], Setwise(template="plain"), tokenizer)

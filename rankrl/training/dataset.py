@@ -8,7 +8,35 @@ from typing import Any
 
 from rankrl.contracts import Reranker
 from rankrl.errors import ConfigError, DataError
-from rankrl.types import Candidate, CandidateList, Judgments, Qrels
+from rankrl.types import PAIR, PLAIN, Candidate, CandidateList, Judgments, Qrels, Query
+
+
+def check_trainable(name: str, reranker: Reranker) -> None:
+    """Make sure that `reranker` asks for what GRPO can sample and rewards can judge: a chat's next turn that orders passages.
+
+    Raises:
+        ConfigError: it does not; the reason is given.
+    """
+    shown = getattr(reranker, "shown", None)
+    texts = (Candidate(str(i), f"text {i}") for i in range(2 if shown is None else min(shown, 2)))
+    prompt = reranker.prompt(CandidateList(Query("", "a query"), tuple(texts)))
+    if prompt[0]["role"] == PAIR:
+        raise ConfigError(f"{name} cannot be trained here: its model scores pairs and writes no answer to reward")
+    if shown == 1:
+        raise ConfigError(
+            f"{name} cannot be trained here: a prompt shows it one passage, and rewards judge the order of several; "
+            "rank_r1, setwise and listwise show several"
+        )
+    if prompt[0]["role"] == PLAIN:
+        raise ConfigError(
+            f"{name} cannot be trained with this template: it is plain text, and training asks in chats; choose one with user "
+            "turns"
+        )
+    if prompt[-1]["role"] == "assistant":
+        raise ConfigError(
+            f"{name} cannot be trained with this template: it begins the answer ({prompt[-1]['content']!r}), and TRL would "
+            "close that turn and open another; choose one that ends with the user's turn"
+        )
 
 
 def split_by_document(qrels: Qrels, held_out: int, *, seed: int) -> tuple[list[str], list[str]]:

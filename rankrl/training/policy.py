@@ -25,6 +25,7 @@ from rankrl.errors import ConfigError, unknown_name
 from rankrl.rl.advantages import Diagnostics, batch_standardized, centred, standardized
 from rankrl.training import _trl_compat as compat
 from rankrl.training.checkpoints import SaveRolloutBuffer, last_complete_checkpoint, restore
+from rankrl.training.dataset import check_trainable
 from rankrl.training.held_out import HeldOut
 from rankrl.training.rewarding import TrlReward, WeightedReward, checked, judgments_of, rollouts_of
 from rankrl.types import Judgments, Rollout, RolloutGroup
@@ -65,6 +66,7 @@ class RankPolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # trl carries no ty
         **kwargs: Any,
     ) -> None:
         compat.check_seams()
+        check_trainable(type(reranker).__name__, reranker)
         self._score_completions_only = score_completions_only
         self._shapers = [reward for reward in rewards if reward.kind == "shaper"]
         self._scored = [reward for reward in rewards if reward.kind != "shaper"]

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rankrl.contracts import Reranker
-from rankrl.errors import DataError
-from rankrl.types import CandidateList
+from rankrl.engines._prompts import chat_text
+from rankrl.errors import ConfigError, DataError
+from rankrl.types import PLAIN, CandidateList
 
 
 class AnswersLabels(Reranker, Protocol):
-    """A reranker that can write the ideal answer naming one label (1-based), as RankR1 can."""
+    """A reranker that can write the ideal answer naming one label (1-based), as RankR1, Setwise and PRP can."""
 
     def answer(self, label: int, thought: str | None = None) -> str: ...
 
@@ -28,16 +29,30 @@ def warm_up_rows(
 ) -> list[dict[str, Any]]:
     """Rows {"prompt_ids", "completion_ids"} from lists and the position (0-based) of the one right answer.
 
-    The completion is what the chat template makes of the answer, end-of-turn token included.
+    The completion is what the chat template makes of the answer, end-of-turn token included; of an answer that the prompt
+    begins, what follows the beginning.
 
     Raises:
+        ConfigError: the reranker has no ideal answer that names one label, or asks in plain text.
         DataError: the template rewrites the prompt once an answer follows, so the two cannot be told apart.
     """
+    if not hasattr(reranker, "answer"):
+        raise ConfigError(
+            f"{type(reranker).__name__} has no answer(label), an ideal answer that names one passage, to warm up with; "
+            "RankR1, Setwise and PRP have"
+        )
     rows = []
     for listing, best in examples:
         messages = reranker.prompt(listing)
-        answered = [*messages, {"role": "assistant", "content": reranker.answer(best + 1)}]
-        prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        if messages[0]["role"] == PLAIN:
+            raise ConfigError(
+                f"{type(reranker).__name__} asks in plain text with this template, and a warm-up is for chats; "
+                "choose one with user turns"
+            )
+        begun = messages[-1]["content"] if messages[-1]["role"] == "assistant" else ""
+        asked = messages[:-1] if begun else messages
+        answered = [*asked, {"role": "assistant", "content": begun + reranker.answer(best + 1)}]
+        prompt = chat_text(tokenizer, messages, {}, "the model")
         whole = tokenizer.apply_chat_template(answered, tokenize=False)
         if not whole.startswith(prompt):
             raise DataError(

@@ -104,6 +104,26 @@ def test_train_then_rerank_then_evaluate(folder, tiny_model_dir):
     assert scored.returncode == 0 and "nDCG@10" in scored.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["grouprank", "listwise", "reasonrank", "setwise", "tourrank"])
+def test_what_else_writes_answers_about_several_passages_trains_and_reranks(
+    name, folder, tiny_model_dir, monkeypatch, capfd
+):
+    from rankrl import load_reranker
+    from rankrl.train import main
+
+    monkeypatch.chdir(folder)
+    options = ["num_child=3", "query_tokens=16"] if name == "setwise" else ["query_tokens=16"]
+    out = f"out_{name}"
+    arguments = [*command(tiny_model_dir)[3:], "--reranker", name, "--reranker_options", *options]
+    assert main([*arguments, "--max_steps", "1", "--output_dir", out]) == 0, capfd.readouterr().err
+    assert "step 1/1" in capfd.readouterr().out
+    made = load_reranker(name, model=out)
+    assert made.reranker.query_tokens == 16
+    found = made.rerank("does heart change lung", ["heart lung", "virus gene", "drug trial"])
+    assert sorted(scored.docid for scored in found) == ["0", "1", "2"] and made.cost.calls > 0
+
+
 CASES = {
     "every step its own rollouts": ("--save_steps", "1"),
     "in the middle of a generation": ("--save_steps", "1", "--num_iterations", "2", "--steps_per_generation", "2"),
@@ -177,6 +197,8 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights(case, folder, tiny_
         (["--max_completion_length", "5000"], "but the context of"),
         (["--reward", "unlikeliness(beta=5)", "success"], "beta must lie in [0, 1], got 5"),
         (["--reward", "ndcg(k='x')"], "reward \"ndcg(k='x')\" cannot be used"),
+        (["--reranker", "prp", "--reranker_options", "passes=2"], "prp cannot be trained with this template"),
+        (["--reranker", "erank", "--reranker_options", "score=product"], "erank cannot be trained here"),
         (["--listing_size", "5"], "rank_r1 shows 4 passages in a prompt at most"),
         (["--reward", "unlikeliness", "success", "--mask_truncated_completions", "true"], "use one of the two"),
         (["--reward_weights", "1.0"], "weights are given with the rewards"),

@@ -1,0 +1,59 @@
+"""Which rerankers GRPO can train: chats that show several passages; the others are refused before a model is loaded."""
+
+import pytest
+
+from rankrl.cards import part_of
+from rankrl.errors import ConfigError
+from rankrl.lookup import names
+from rankrl.training.dataset import check_trainable
+
+TRAINABLE = {"grouprank", "listwise", "rank_r1", "reasonrank", "setwise", "tourrank"}
+ALONE = "a prompt shows it one passage, and rewards judge the order of several"
+BEGUN = "it begins the answer .* and TRL would close that turn and open another"
+
+
+def test_every_reranker_of_the_shelf_can_be_trained_or_says_why_not():
+    reasons = {
+        "cross_encoder": "its model scores pairs and writes no answer to reward",
+        "erank": ALONE,
+        "first": BEGUN,
+        "prorank": ALONE,
+        "prp": BEGUN,
+        "rank1": ALONE,
+        "yes_no": ALONE,
+    }
+    assert TRAINABLE | reasons.keys() == set(names("rerankers"))
+    for name in TRAINABLE:
+        check_trainable(name, part_of(name)())
+    for name, reason in reasons.items():
+        with pytest.raises(ConfigError, match=f"^{name} cannot be trained .*{reason}"):
+            check_trainable(name, part_of(name)())
+
+
+@pytest.mark.parametrize(
+    ("name", "template", "reason"),
+    [
+        ("listwise", "rankgpt", None),
+        ("listwise", "opened", BEGUN),
+        ("setwise", "brief", None),
+        ("setwise", "plain", "it is plain text, and training asks in chats"),
+        ("prp", "t5", "it is plain text"),
+    ],
+)
+def test_it_is_the_template_that_decides(name, template, reason):
+    reranker = part_of(name)(template=template)
+    if reason is None:
+        check_trainable(name, reranker)
+    else:
+        with pytest.raises(ConfigError, match=f"{name} cannot be trained with this template: {reason}"):
+            check_trainable(name, reranker)
+
+
+def test_trl_does_close_a_begun_answer():
+    """The reason for refusing it: should TRL continue such turns one day, the refusal can go."""
+    import inspect
+
+    from trl import GRPOTrainer
+
+    source = inspect.getsource(GRPOTrainer._tokenize_prompts)
+    assert "add_generation_prompt=True" in source and "continue_final_message" not in source
