@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import random
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from hypothesis import given
 from hypothesis import settings as tried
 from hypothesis import strategies as st
 
+from rankrl.engines import _running
 from rankrl.engines.drive import drive, drive_all
 from rankrl.engines.journal import Journal
 from rankrl.engines.ledger import Cost, Ledger, Limits
@@ -612,3 +615,78 @@ def test_a_call_takes_little_of_our_own(tmp_path, concurrent, kept, most_s):
         drive(orders, Ledger(inside))
         spent_s.append((time.process_time() - began_s) / 1000)
     assert min(spent_s) < most_s, f"{1e6 * min(spent_s):.0f} µs of processor time per call"
+
+
+def many_at_once(started, requests, characters):
+    """Orderings that ask much at once; `started` notes each as it starts and as it ends."""
+
+    def order(name):
+        started.append(+1)
+        yield [Request([{"role": "user", "content": f"{name} {i} " + "x" * characters}]) for i in range(requests)]
+        started.append(-1)
+        return Ranking((0,))
+
+    return [order(name) for name in range(12)]
+
+
+@pytest.mark.parametrize("concurrent", [1, 3])
+def test_orderings_that_ask_much_at_once_wait_for_one_another(concurrent, monkeypatch):
+    monkeypatch.setattr(_running, "HELD", 100_000)
+    for requests, characters, together in ((20, 1000, 4), (1, 30_000, 4), (300, 1000, 1), (2, 100, 12)):
+        started = []
+        engine = Echo()
+        engine.concurrent = concurrent
+        rankings = drive(many_at_once(started, requests, characters), engine)
+        assert len(rankings) == 12
+        assert max(accumulate(started)) == together, (requests, characters)
+
+
+def test_what_was_held_is_given_back_by_every_end(monkeypatch):
+    """Also by orderings that a limit ends: else nothing would start beside the last ones."""
+    monkeypatch.setattr(_running, "HELD", 30_000)
+    run = _running.Running(many_at_once([], 20, 1000), Echo(), 512, None, None, None)
+    lives = run.start_more()
+    assert len(lives) == 1 and run.size == sum(600 + len(r.prompt[0]["content"]) for r in lives[0].wanted)
+    run.stop(lives[0])
+    assert run.size == 0 and len(run.start_more()) == 1
+    (live,) = run.live.values()
+    live.memory.update((r.key, Answer("")) for r in live.wanted)
+    assert not run.go_on(live) and run.size == 0
+
+
+def test_a_long_list_that_waits_for_its_limit_does_not_slow_the_others_down():
+    """Looked at anew for each of their answers it would take minutes."""
+
+    class Counting(Ledger):
+        looked = 0
+
+        def reserve(self, requests):
+            self.looked += len(requests)
+            return super().reserve(requests)
+
+    def order(name, requests):
+        yield [Request([{"role": "user", "content": f"{name} {i}"}]) for i in range(requests)]
+        return Ranking((0,))
+
+    engine = Echo()
+    engine.concurrent = 4
+    ledger = Counting(engine, Limits(max_calls=5_000))
+    driven = drive_all([order("a", 2_000), order("b", 4_000)], ledger)
+    assert driven.unfinished == {1} and ledger.cost.calls == 2_000
+    assert ledger.looked < 100 * 6_000
+
+
+@pytest.mark.parametrize("concurrent", [1, 3])
+def test_what_a_finished_ordering_has_asked_is_let_go_before_the_next_one_asks(concurrent, monkeypatch):
+    monkeypatch.setattr(_running, "HELD", 1)
+    still = []
+
+    def order(name):
+        still.append(sum(isinstance(thing, Request) and thing.sample == 77 for thing in gc.get_objects()))
+        yield [Request([{"role": "user", "content": f"{name} {i}"}], sample=77) for i in range(50)]
+        return Ranking((0,))
+
+    engine = Echo()
+    engine.concurrent = concurrent
+    drive([order(name) for name in range(3)], engine)
+    assert still[0] == 0 and max(still) <= concurrent  # a thread keeps the last it was given
