@@ -217,8 +217,7 @@ def test_the_calls_of_one_round_and_of_six(n, calls):
     for rounds in (1, 6):
         reranker = GroupRank(rounds=rounds)
         drive([reranker.order(listing(n))], engine := Grading(lambda docid, turn: 5))
-        expected = calls * (rounds if n > 1 else 1)
-        assert engine.calls == reranker.plan(n).calls_max == expected
+        assert engine.calls == reranker.plan(n).calls_max == calls * rounds
 
 
 def test_scores_are_the_mean_of_the_rounds_that_graded():

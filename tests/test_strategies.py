@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 import sys
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankrl.errors import ConfigError
+from rankrl.strategies.bubble import bubble
 from rankrl.strategies.heap import heap
 from rankrl.strategies.one_shot import one_shot
 
@@ -142,6 +144,15 @@ def voted(*wanted):
 @pytest.mark.parametrize("cast", [("1", "2", "3"), ("3", "2", "1"), ("2", "3", "1")])
 def test_votes_that_tie_go_to_the_best_first_stage_rank(cast):
     assert voted(*cast) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("sort", [heap, bubble])
+@pytest.mark.parametrize(("n", "votes"), [(2, 5), (3, 4), (3, 7)])
+def test_votes_on_a_small_group_are_answers_of_their_own_in_different_orders(sort, n, votes):
+    game = play(sort(Toy(), listing_of(range(n)), children=n - 1, k=1, votes=votes), best)
+    assert game.distinct == game.calls == votes  # equal orders were one request, so that one answer had several votes
+    orders = math.factorial(n)
+    assert max(game.counted.values()) == -(-votes // orders) and len(game.counted) == min(votes, orders)
 
 
 def test_two_votes_beat_one_for_a_better_first_stage_rank():

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import math
 import random
 import sys
+import weakref
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankrl.errors import ConfigError, OutOfBudget
-from rankrl.strategies._common import by_score, lockstep, waves
+from rankrl.strategies._common import by_score, drawn_orders, lockstep, waves
 from rankrl.strategies.allpair import allpair
 from rankrl.strategies.bubble import bubble
 from rankrl.strategies.groups import groups
@@ -29,6 +33,8 @@ from rankrl.strategies.tournament import tournament
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from toy_orderings import Toy, arbitrary, best, grades_of, in_order, in_scores, listing_of, nothing, play
+
+from rankrl.types import Answer
 
 
 @dataclass
@@ -216,7 +222,7 @@ def test_the_second_pass_has_the_first_ones_result_as_its_first_stage():
 def test_shuffles_are_averaged_by_mean_rank(n, shuffles, passes, seed):
     answer = arbitrary(seed, "order", 0.0)
     game = play(repeated(Ordering(one_shot), listing_of(range(n)), passes=passes, shuffles=shuffles, seed=seed), answer)
-    assert len(game.batches) == passes and game.calls == passes * shuffles
+    assert len(game.batches) == passes and game.calls == passes * min(shuffles, math.factorial(n))
     ranks = {i: [] for i in range(n)}
     for text in game.batches[-1]:
         shown = [int(word) for word in text.split()]
@@ -254,6 +260,52 @@ def test_a_shuffle_without_a_readable_answer_is_left_out():
     game = play(repeated(Ordering(one_shot), listing_of([1, 3, 2]), shuffles=3), answer)
     assert game.order == [1, 2, 0]
     assert play(repeated(Ordering(one_shot), listing_of([1, 3, 2]), shuffles=3), nothing).order == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("n", "shuffles", "lists"), [(2, 6, 2), (3, 4, 4), (3, 50, 6), (4, 24, 24), (1, 3, 1)])
+def test_no_shuffle_of_a_short_list_is_made_twice(n, shuffles, lists):
+    game = play(repeated(Ordering(pointwise), listing_of(range(n)), shuffles=shuffles), in_scores)
+    shown = [tuple(game.batches[0][i : i + n]) for i in range(0, len(game.batches[0]), n)]
+    assert len(shown) == len(set(shown)) == lists
+
+
+@given(st.integers(0, 5), st.integers(1, 40), st.text())
+def test_orders_are_drawn_equally_often_and_the_first_ones_do_not_depend_on_how_many(n, count, key):
+    orders = drawn_orders(range(10, 10 + n), count, key)
+    assert all(sorted(order) == list(range(10, 10 + n)) for order in orders) and len(orders) == count
+    times = Counter(map(tuple, orders))
+    assert max(times.values()) - (min(times.values()) if len(times) == math.factorial(n) else 0) <= 1
+    assert drawn_orders(range(10, 10 + n), count + 7, key)[:count] == orders
+
+
+class Referenced(list):
+    """A prompt that tells when it is gone."""
+
+
+@pytest.mark.parametrize("name", [name for name in ORDERINGS if name not in ("repeated", "shuffled")])
+def test_no_ordering_holds_its_prompts_while_they_are_answered(name):
+    ordering, kind = ORDERINGS[name]
+    made = []
+
+    class Watched(Ordering):
+        def prompt(self, listing):
+            prompt = Referenced(super().prompt(listing))
+            made.append(weakref.ref(prompt))
+            return prompt
+
+    answer = arbitrary(3, kind)
+    for steps in (
+        ordering(Watched(ordering), listing_of(range(12))),
+        repeated(Watched(ordering), listing_of(range(12)), passes=2, shuffles=2),
+    ):
+        made.clear()
+        batch = next(steps)
+        with contextlib.suppress(StopIteration):
+            while True:
+                answers = [Answer(answer(request.prompt)) for request in batch]
+                batch = None
+                assert made and not any(prompt() for prompt in made)
+                batch = steps.send(answers)
 
 
 def test_after_a_spent_budget_no_further_pass_is_begun_and_what_is_there_counts():

@@ -134,6 +134,11 @@ def test_rounds_are_independent_share_a_batch_per_stage_and_add_up():
     assert sum(game.ranking.scores) == 870
 
 
+def test_rounds_that_show_the_same_order_are_answers_of_their_own():
+    game = play(tournament(Toy(), listing_of([1, 2]), rounds=9), in_order)
+    assert len(game.counted) == 2 and game.distinct == game.calls == 9
+
+
 def test_too_many_and_too_few_selections_are_absorbed():
     def everybody(messages):
         return " ".join(map(str, range(len(shown_in(messages)[1]))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import statistics
 import sys
@@ -325,6 +326,14 @@ def test_a_failed_round_is_no_observation():
 
     game = play(groups(Toy(), listing_of([0, 1]), size=2, rounds=2), answer)
     assert game.ranking.scores == (7.0, 5.0)  # the published code has 7 and 2.5: a round without a score counts 0
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_rounds_over_a_short_list_are_answers_of_their_own(n):
+    game = play(groups(Toy(), listing_of(range(n)), size=20, rounds=7), in_scores)
+    assert game.distinct == 7  # two rounds that show the same order were one request, and drew one answer
+    orders = math.factorial(n)
+    assert max(game.counted.values()) == -(-7 // orders) and len(game.counted) == min(7, orders)
 
 
 def test_rounds_differ_and_seeds_and_queries_decide_them():

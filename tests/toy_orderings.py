@@ -75,10 +75,11 @@ def arbitrary(seed, kind, unreadable=0.3):
 
 @dataclass
 class Played:
-    """What came of a game: the ranking, and what was shown in each batch."""
+    """What came of a game: the ranking, what was shown in each batch, and the keys of all requests."""
 
     ranking: Ranking | None = None
     batches: list = field(default_factory=list)
+    keys: list = field(default_factory=list)
 
     @property
     def order(self):
@@ -94,7 +95,7 @@ class Played:
 
     @property
     def distinct(self):
-        return len(set(self.shown))
+        return len(set(self.keys))
 
     @property
     def counted(self):
@@ -112,6 +113,7 @@ def play(steps, answer, budget=None):
             batch = steps.send(replies)
             assert batch, "an empty batch"
             game.batches.append([request.prompt[0]["content"] for request in batch])
+            game.keys += [request.key for request in batch]
             for request in batch:
                 assert request.shown is not None
             replies = [Answer(answer(request.prompt)) for request in batch]

@@ -7,13 +7,16 @@ returns what it found. The same game is asked of a model by `relay`, and of a pe
 from __future__ import annotations
 
 import math
+import random
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from typing import TypeVar
 
+from rankrl.contracts import Reranker, request_of
 from rankrl.errors import ConfigError, OutOfBudget
 from rankrl.strategies import COMPAT
-from rankrl.types import Answer, Ranking, Request
+from rankrl.types import Answer, CandidateList, Ranking, Request
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -63,36 +66,72 @@ def by_score(scores: Sequence[float | None], *, k: int | None = None) -> Ranking
     return Ranking(top_first(best[:k], len(known)).order, known)
 
 
+def drawn_orders(positions: Sequence[int], count: int, key: str) -> list[list[int]]:
+    """`count` orders of the positions, the i-th drawn from (key, i); none comes again before all have come equally often."""
+    drawn: Counter[tuple[int, ...]] = Counter()
+    there_are = math.factorial(len(positions))
+    orders = []
+    for number in range(count):
+        order, rng = list(positions), random.Random(f"{key}:{number}")
+        rng.shuffle(order)
+        while drawn[tuple(order)] > number // there_are:
+            rng.shuffle(order)
+        drawn[tuple(order)] += 1
+        orders.append(order)
+    return orders
+
+
+def requests_of(reranker: Reranker, listing: CandidateList, shown: Iterable[Sequence[int]]) -> list[Request]:
+    """One request per order shown; an order that is shown again asks for another answer, not for the one it had."""
+    times: Counter[tuple[int, ...]] = Counter()
+    requests = []
+    for order in map(tuple, shown):
+        requests.append(request_of(reranker, listing.pick(order), sample=times[order]))
+        times[order] += 1
+    return requests
+
+
 def lockstep(games: Sequence[Generator[list[Q], list[A], R]]) -> Generator[list[Q], list[A], list[R]]:
     """What the games return, in their order; the questions of all that are not over go out together.
 
     `OutOfBudget` is passed on to every game: it may return, or let it pass, and then the whole lets it pass.
     """
     results: dict[int, R] = {}
-    asked: dict[int, list[Q]] = {}
+    asked: dict[int, int] = {}  # how many questions each game that is not over waits for
+    batch: list[Q] = []
 
     def play(i: int, move: Callable[[], list[Q]]) -> None:
         try:
-            asked[i] = move()
+            questions = move()
         except StopIteration as stop:
             asked.pop(i, None)
             results[i] = stop.value
+        else:
+            asked[i] = len(questions)
+            batch.extend(questions)
 
     for i, game in enumerate(games):
         play(i, game.__next__)
     while asked:
         try:
-            answers = yield [question for questions in asked.values() for question in questions]
+            answers = yield _taken(batch)
         except OutOfBudget as spent:
             for i in list(asked):
                 play(i, partial(games[i].throw, spent))
             continue
         start = 0
-        for i, questions in list(asked.items()):
-            given = answers[start : start + len(questions)]
-            start += len(questions)
+        for i, many in list(asked.items()):
+            given = answers[start : start + many]
+            start += many
             play(i, partial(games[i].send, given))
     return [results[i] for i in range(len(games))]
+
+
+def _taken(batch: list[Q]) -> list[Q]:
+    """What is in the batch, which is empty then: prompts are large, and not to be held here while they are answered."""
+    taken = list(batch)
+    batch.clear()
+    return taken
 
 
 def relay(
@@ -104,7 +143,7 @@ def relay(
         while True:
             requests, read = pose(questions)
             try:
-                answers = yield requests
+                answers = yield _taken(requests)
             except OutOfBudget as spent:
                 questions = game.throw(spent)
             else:

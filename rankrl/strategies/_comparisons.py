@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Generator, Sequence
 
-from rankrl.contracts import Reranker, reading_of, request_of
-from rankrl.strategies._common import Posed
+from rankrl.contracts import Reranker, reading_of
+from rankrl.strategies._common import Posed, drawn_orders, requests_of
 from rankrl.types import Answer, CandidateList, Reading
 
 Choices = Generator[list[list[int]], list[int], list[int]]
@@ -21,9 +20,10 @@ Duels = Generator[list[Pair], list[int | None], list[int]]
 class Setwise:
     """Asks a reranker that names a winner: `votes` prompts per group, the candidates shown in a drawn order.
 
-    The order is drawn from (seed, qid, group, vote) alone, so it does not depend on what else is in flight. The winner is
-    what most readable votes put first, ties going to the best first-stage rank. When no vote can be read it is the
-    member with the best first-stage rank; with `compat="upstream"` the first of the group.
+    The order is drawn from (seed, qid, group, vote) alone, so it does not depend on what else is in flight; the votes on a
+    group see different orders as far as it has so many, and else the model is asked again. The winner is what most readable
+    votes put first, ties going to the best first-stage rank. When no vote can be read it is the member with the best
+    first-stage rank; with `compat="upstream"` the first of the group.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Setwise:
     def __call__(self, groups: list[list[int]]) -> Posed[int]:
         """The requests for the winners of `groups`, and what reads them."""
         shown = [self.orders(group) for group in groups]
-        requests = [request_of(self.reranker, self.listing.pick(order)) for votes in shown for order in votes]
+        requests = [request for votes in shown for request in requests_of(self.reranker, self.listing, votes)]
 
         def read(answers: list[Answer]) -> list[int]:
             left = iter(answers)
@@ -48,11 +48,9 @@ class Setwise:
 
     def orders(self, group: Sequence[int]) -> list[list[int]]:
         """The orders in which a group is shown: one list of positions per vote."""
-        shown = [list(group) for _ in range(self.votes)]
-        if self.shuffle:
-            for vote, order in enumerate(shown):
-                random.Random(f"{self.key}:{','.join(map(str, group))}:{vote}").shuffle(order)
-        return shown
+        if not self.shuffle:
+            return [list(group)]
+        return drawn_orders(group, self.votes, f"{self.key}:{','.join(map(str, group))}")
 
     def winner(self, group: Sequence[int], shown: Sequence[Sequence[int]], readings: Sequence[Reading]) -> int:
         """The position in the listing that most readable votes put first."""
@@ -76,7 +74,7 @@ class BothOrders:
     def __call__(self, pairs: list[Pair]) -> Posed[int | None]:
         """The requests for the winners of `pairs`, and what reads them."""
         shown = [order for a, b in pairs for order in ((a, b), (b, a))]
-        requests = [request_of(self.reranker, self.listing.pick(order)) for order in shown]
+        requests = requests_of(self.reranker, self.listing, shown)
 
         def read(answers: list[Answer]) -> list[int | None]:
             won = [

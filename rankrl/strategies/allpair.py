@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import combinations
 
-from rankrl.contracts import Reranker, Steps, reading_of, request_of
+from rankrl.contracts import Reranker, Steps, reading_of
 from rankrl.errors import OutOfBudget
-from rankrl.strategies._common import by_score, check_compat, check_counts, first_stage, top_first
+from rankrl.strategies._common import by_score, check_compat, check_counts, first_stage, requests_of, top_first
 from rankrl.strategies._comparisons import preferred
 from rankrl.types import CandidateList, Ranking, Reading
 
@@ -39,17 +40,15 @@ def allpair(
     n = len(listing)
     if n < 2:
         return first_stage(n)
-    pairs = list(combinations(range(n), 2))
-    shown = [order for i, j in pairs for order in ([(i, j), (j, i)] if both_orders else [(i, j)])]
     try:
-        answers = yield [request_of(reranker, listing.pick(order)) for order in shown]
+        answers = yield requests_of(reranker, listing, _orders(n, both_orders))
     except OutOfBudget:
         return first_stage(n)
     share = _soft if soft else _hard
-    shares = iter([share(reading_of(reranker, answer, 2)) for answer in answers])
+    shares = (share(reading_of(reranker, answer, 2)) for answer in answers)
     points = [0.0] * n
     joined: dict[int, None] = {}  # in the order of their first points
-    for i, j in pairs:
+    for i, j in combinations(range(n), 2):
         p = next(shares)
         if both_orders:
             p = _agreed(p, 1 - next(shares), soft)
@@ -61,6 +60,13 @@ def allpair(
         best = sorted(joined, key=lambda i: -points[i])
         return Ranking(top_first(best[:k], n).order, tuple(points))
     return by_score(points, k=k)
+
+
+def _orders(n: int, both_orders: bool) -> Iterator[tuple[int, int]]:
+    for i, j in combinations(range(n), 2):
+        yield i, j
+        if both_orders:
+            yield j, i
 
 
 def _agreed(first: float, second: float, soft: bool) -> float:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import random
 
-from rankrl.contracts import Reranker, Steps, reading_of, request_of
+from rankrl.contracts import Reranker, Steps, reading_of
 from rankrl.errors import ConfigError, OutOfBudget
-from rankrl.strategies._common import by_score, check_counts, first_stage
+from rankrl.strategies._common import by_score, check_counts, drawn_orders, first_stage, requests_of
 from rankrl.types import CandidateList
 
 
@@ -22,8 +21,9 @@ def groups(
 ) -> Steps:
     """All candidates by the mean of the scores that they got; all rounds in one batch of rounds * ceil(N / size) prompts.
 
-    Each round shuffles the list anew, as (seed, qid, round) say, and cuts it into groups of `size`. interval: a group begins
-    every `interval` candidates of the shuffled list, until one reaches its end; below `size` the groups overlap.
+    Each round shuffles the list anew, as (seed, qid, round) say, and cuts it into groups of `size`; a list with fewer orders
+    than rounds is asked about each of them equally often. interval: a group begins every `interval` candidates of the
+    shuffled list, until one reaches its end; below `size` the groups overlap.
     A candidate that a reading does not score (None, NaN), and everything in an answer that could not be read, adds nothing
     to the mean; a candidate that never got a score follows after the others in first-stage order.
 
@@ -37,12 +37,10 @@ def groups(
     if n == 0:
         return first_stage(0)
     shown = []
-    for turn in range(rounds):
-        shuffled = list(range(n))
-        random.Random(f"{seed}:{listing.query.qid}:{turn}").shuffle(shuffled)
+    for shuffled in drawn_orders(range(n), rounds, f"{seed}:{listing.query.qid}"):
         shown += [shuffled[start : start + size] for start in starts(n, size=size, interval=interval)]
     try:
-        answers = yield [request_of(reranker, listing.pick(positions)) for positions in shown]
+        answers = yield requests_of(reranker, listing, shown)
     except OutOfBudget:
         return first_stage(n)
     given: list[list[float]] = [[] for _ in range(n)]

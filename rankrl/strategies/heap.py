@@ -28,7 +28,8 @@ def heap(
     One comparison shows a parent with its children, `children` + 1 candidates at most, and asks for the best. With N
     candidates the build compares ceil((N-1)/children) nodes or more, each extraction but the last one path to a leaf.
     A comparison is shown in an order drawn from (seed, qid, the candidates compared, vote) alone, so it does not depend on
-    what else is in flight. `votes` > 1 asks about each group in that many orders; the majority wins.
+    what else is in flight. `votes` > 1 asks about each group that often, in different orders; the majority wins. A group
+    with fewer orders than votes is asked about again in some of them (`Request.sample`).
 
     Setwise (arXiv:2310.09497) and Rank-R1 (arXiv:2503.06034) as in ielab/llm-rankers, with these deviations:
     1. An unreadable answer: the member with the best first-stage rank wins, so total failure returns the first-stage

@@ -26,9 +26,9 @@ class Plan:
     """What one list costs. A call is a request that no earlier one of the same list equals: equal ones are sent once.
 
     calls_min, calls_max: the fewest and the most, whatever is answered. calls_mean: when every answer is right and the list
-    comes in random order; a good first stage makes heaps cheaper. Orders drawn at random (shuffles, votes, rounds) are
-    counted as all different. depth: the longest chain of calls that wait for one another, at most. shown: candidates in a
-    prompt, at most.
+    comes in random order; a good first stage makes heaps cheaper. Votes and rounds are asked for anew where an order drawn
+    for them comes again; the lists of shuffles are counted as all different. depth: the longest chain of calls that wait for
+    one another, at most. shown: candidates in a prompt, at most.
     """
 
     calls_min: int
@@ -81,7 +81,7 @@ def groups(n: int, *, size: int = 20, rounds: int = 1, interval: int | None = No
     interval = size if interval is None else interval
     check_counts(size=size, rounds=rounds, interval=interval)
     calls = len(starts(n, size=size, interval=interval))
-    return _exactly(calls * (rounds if n > 1 else 1), depth=1, shown=min(size, n))
+    return _exactly(calls * rounds, depth=1, shown=min(size, n))
 
 
 def tournament(n: int, *, rounds: int = 1, stages: Sequence[tuple[int, int]] | None = None) -> Plan:
@@ -110,7 +110,10 @@ def sliding_window(n: int, *, size: int = 20, stride: int = 10, passes: int = 1,
 
 
 def heap(n: int, *, children: int, k: int, votes: int = 1) -> Plan:
-    """ceil((n-1) / children) calls or more to build it and one to the height per extraction, times the votes."""
+    """ceil((n-1) / children) calls or more to build it and one to the height per extraction, times the votes.
+
+    One less at least, where so many are extracted that a group of the build can come together again.
+    """
     check_counts(children=children, k=k, votes=votes)
     if n < 2:
         return _exactly(0, depth=0, shown=0)
@@ -119,8 +122,9 @@ def heap(n: int, *, children: int, k: int, votes: int = 1) -> Plan:
         first = children * node + 1
         sinks[node] = 1 + max(sinks[first : first + children])
     heights = [_height(size, children) for size in range(n - 1, max(n - k, 0), -1)]
+    again = n > children + 1 and k >= max(children + 1, n - children)
     return Plan(
-        -(-(n - 1) // children) + sum(height > 0 for height in heights),
+        -(-(n - 1) // children) + sum(height > 0 for height in heights) - again,
         _heap_mean(n, children, k),
         sum(sinks) + sum(heights),
         sum(max(sinks[slot] for slot in level) for level in _heap.levels(n, children)) + sum(heights),
@@ -129,7 +133,10 @@ def heap(n: int, *, children: int, k: int, votes: int = 1) -> Plan:
 
 
 def pair_heap(n: int, *, k: int, compat: str = "rankrl") -> Plan:
-    """Two calls per comparison, n - 1 comparisons or more to build it and up to two per level for each extraction."""
+    """Two calls per comparison: n - 1 comparisons or more to build it, up to two per level for each extraction.
+
+    There are not more than n(n-1) calls, two per pair.
+    """
     check_counts(k=k)
     check_compat(compat)
     if n < 2:
@@ -142,7 +149,7 @@ def pair_heap(n: int, *, k: int, compat: str = "rankrl") -> Plan:
     return Plan(
         n - 1,
         _pair_heap_mean(n, k),
-        sum(sinks) + sum(paths),
+        min(sum(sinks) + sum(paths), n * (n - 1) // 2),
         sum(max(sinks[slot] for slot in level) for level in _heap.levels(n, 2)) + sum(paths),
         2,
     ).times(2)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
+import math
 from dataclasses import dataclass
 
 from rankrl.contracts import Reranker, Steps, reading_of
 from rankrl.errors import OutOfBudget
-from rankrl.strategies._common import check_counts, first_stage, lockstep
+from rankrl.strategies._common import check_counts, drawn_orders, first_stage, lockstep
 from rankrl.types import CandidateList, Ranking
 
 
@@ -24,22 +24,19 @@ def repeated(
 ) -> Steps:
     """The result of `reranker.order`, `passes` times over its own result, or the mean of that over `shuffles` shuffled lists.
 
-    passes: each goes over the list as the one before left it, whose order is its first-stage order. shuffles: with more
-    than one, every list is a permutation drawn from (seed, qid, its number); they are ordered in lock step, and candidates
-    come by their mean rank, equal ones by first-stage rank (permutation self-consistency, arXiv:2310.07712, with the mean
-    rank for its Kendall-optimal order). A shuffled list of which no answer could be read is left out; when that is all of
-    them, the first-stage order comes out. Scores are those of a single pass over the list itself, else None.
+    passes: each goes over the list as the one before left it, whose order is its first-stage order. shuffles: with more than
+    one, every list is a permutation drawn from (seed, qid, its number), none of them twice (n candidates have n! at most);
+    they are ordered in lock step, and candidates come by their mean rank, equal ones by first-stage rank (permutation
+    self-consistency, arXiv:2310.07712, with the mean rank for its Kendall-optimal order). A shuffled list of which no answer
+    could be read is left out; when that is all of them, the first-stage order comes out. Scores are those of a single pass
+    over the list itself, else None.
     """
     check_counts(passes=passes, shuffles=shuffles)
     n = len(listing)
     if shuffles == 1:
         heard = _Heard()
         return (yield from _again(reranker, listing, passes, heard))
-    lists = []
-    for number in range(shuffles):
-        positions = list(range(n))
-        random.Random(f"{seed}:{listing.query.qid}:{number}").shuffle(positions)
-        lists.append(positions)
+    lists = drawn_orders(range(n), min(shuffles, math.factorial(n)), f"{seed}:{listing.query.qid}")
     heards = [_Heard() for _ in lists]
     games = [
         _again(reranker, listing.pick(positions), passes, heard) for positions, heard in zip(lists, heards, strict=True)
@@ -68,20 +65,20 @@ def _again(reranker: Reranker, listing: CandidateList, passes: int, heard: _Hear
 def _listening(reranker: Reranker, steps: Steps, n: int, heard: _Heard) -> Steps:
     """The ordering itself; notes what passes through. When it lets a spent budget pass, the list stays as it is."""
     try:
-        requests = next(steps)
+        held = [next(steps)]  # the batch, until it is handed on: prompts are large
         while True:
+            sizes = [] if heard.read else [0 if request.shown is None else len(request.shown) for request in held[0]]
             try:
-                answers = yield requests
+                answers = yield held.pop()
             except OutOfBudget as spent:
                 heard.spent = True
-                requests = steps.throw(spent)
+                held.append(steps.throw(spent))
                 continue
-            if not heard.read:
-                heard.read = any(
-                    request.shown is not None and not reading_of(reranker, answer, len(request.shown)).report.unreadable
-                    for request, answer in zip(requests, answers, strict=True)
-                )
-            requests = steps.send(answers)
+            heard.read = heard.read or any(
+                size and not reading_of(reranker, answer, size).report.unreadable
+                for size, answer in zip(sizes, answers, strict=True)
+            )
+            held.append(steps.send(answers))
     except StopIteration as stop:
         ranking: Ranking = stop.value
         return ranking

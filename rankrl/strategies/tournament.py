@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
-from rankrl.contracts import Reranker, Steps, reading_of, request_of
+from rankrl.contracts import Reranker, Steps, reading_of
 from rankrl.errors import ConfigError, OutOfBudget
-from rankrl.strategies._common import by_score, check_counts
+from rankrl.strategies._common import by_score, check_counts, requests_of
 from rankrl.types import CandidateList, Reading
 
 
@@ -52,7 +52,7 @@ def tournament(
                 random.Random(f"{seed}:{listing.query.qid}:{turn}:{number}:{group}").shuffle(positions)
                 shown.append((turn, positions))
         try:
-            answers = yield [request_of(picking, listing.pick(positions)) for _, positions in shown]
+            answers = yield requests_of(picking, listing, (positions for _, positions in shown))
         except OutOfBudget:
             break  # the stages that are over count
         for (turn, positions), answer in zip(shown, answers, strict=True):
