@@ -123,6 +123,13 @@ def test_a_variable_of_the_packaged_wordings_is_a_users_too(mine):
         ("a: {turns: hello}", "turns must be a list"),
         ("a: {turns: [{role: tool, content: x}]}", "role 'tool'; it can be system, plain, user, assistant"),
         ("a: {user: x, turns: [{role: user, content: y}]}", "turns say it all; move user into them"),
+        ("a: {user: 5}", "a turn must be a text, got 5; put it in quotes"),
+        ("a: {user: yes}", "a turn must be a text, got True"),
+        ("a: {turns: [{role: user, content: [x]}]}", "a turn must be a text"),
+        ("a: {assistant: x}", "turns of assistant; a chat asks something"),
+        ("a: {plain: x, user: y}", "turns of plain, user; .* plain text is alone"),
+        ("a: {system: x, plain: y}", "turns of system, plain"),
+        ("a: {turns: [{role: plain, content: x}, {role: plain, content: y}]}", "turns of plain, plain"),
         ("a: hello", "expected variants"),
         ("[1, 2]", "expected variants"),
         ("", "expected variants"),
@@ -135,6 +142,26 @@ def test_what_is_wrong_with_a_file_is_said_when_it_is_chosen(mine, text, message
     with pytest.raises(ConfigError, match=message) as caught:
         RankR1(template=mine(text))
     assert "mine.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("yes_no", "{{ passages[1] }}", "with 1 shown: .*no element 1"),
+        ("rank1", "{{ passages[1] }}", "with 1 shown: .*no element 1"),
+        ("grouprank", "{{ passages[1] }}", "with 1 shown: .*no element 1"),
+        ("prp", "{{ passages[2] }}", "with 2 shown: .*no element 2"),
+        ("erank", "{{ document / 2 }}", "TypeError"),
+        ("prorank", "{{ passages.append(1) }}{{ document }}", "SecurityError"),
+        *((name, "{{ query }}, and no more", "shows no document") for name in ("yes_no", "rank1", "grouprank", "prp")),
+        *((name, "{{ query }}, and no more", "shows no document") for name in ("erank", "prorank")),
+    ],
+)
+def test_a_template_is_tried_with_as_many_documents_as_the_protocol_shows(mine, name, text, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        lookup(name, "rerankers")(template=mine(f"a: {{user: '{text}'}}"))
+    assert str(caught.value).startswith(f"{name}: template ") and "mine.yaml" in str(caught.value)
+    lookup(name, "rerankers")(template=mine("a: {user: '{{ passages[0] }}'}"))
 
 
 def test_files_that_are_not_there_or_no_text(mine, tmp_path):

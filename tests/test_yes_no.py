@@ -8,10 +8,11 @@ import pytest
 
 from rankrl.engines.drive import drive
 from rankrl.errors import ConfigError
+from rankrl.parsing.verdict import parse_verdict
 from rankrl.rerankers._templates import variants
 from rankrl.rerankers.yes_no import YesNo
 from rankrl.testing import check_reranker
-from rankrl.types import PLAIN, Answer, Candidate, CandidateList, Query
+from rankrl.types import PLAIN, Answer, Candidate, CandidateList, ParseReport, Query
 
 LISTING = CandidateList(Query("q1", "who wrote faust?"), (Candidate("d7", "Goethe wrote it.", "Faust"),))
 TEMPLATES = variants("yes_no")
@@ -102,6 +103,14 @@ def test_unknown_documents_follow_and_the_order_is_not_that_of_saturated_probabi
 def test_words_are_read(text, score, status):
     reading = YesNo().parse(text, 1)
     assert (reading.scores, reading.report.status) == ((score,), status)
+    assert reading.report == ParseReport(unreadable=status == "failed", malformed=status == "repaired")
+
+
+@pytest.mark.parametrize(("text", "status"), [("yes", "ok"), (" yes", "ok"), ("Yes", "repaired")])
+def test_words_that_begin_with_a_blank_are_read_without_it(text, status):
+    reading = parse_verdict(text, 2, yes=" yes", no=" no")
+    assert (reading.scores, reading.report.status) == ((1.0, None), status)
+    assert parse_verdict(text, 0).scores == ()
 
 
 def test_the_words_and_the_room_of_a_users_file(tmp_path):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from rankrl.errors import ConfigError
 from rankrl.rerankers import _text
 from rankrl.rerankers._templates import Passage
-from rankrl.types import CandidateList, Message, Messages, ParseReport, Ranking, Reading
+from rankrl.types import Candidate, CandidateList, Message, Messages, ParseReport, Query, Ranking, Reading
 
 SHARE = 0.75
 """The part of the room for query and document that the query can take."""
@@ -134,3 +135,20 @@ def check_texts(name: str, **texts: object) -> None:
     for field, value in texts.items():
         if not isinstance(value, str):
             raise ConfigError(f"{name}: {field} must be a text, got {value!r}")
+
+
+def check_wording(name: str, reranker: Any, shown: int = 1) -> None:
+    """Refuse a template that fails where `shown` documents are shown, or says the same whatever they are.
+
+    Raises:
+        ConfigError: what is wrong with it.
+    """
+    tried = []
+    for text in ("x", "y"):
+        listing = CandidateList(Query("q", "x"), tuple(Candidate(str(i), text) for i in range(shown)))
+        try:
+            tried.append(reranker.prompt(listing))
+        except ConfigError as error:
+            raise ConfigError(f"{name}: template {reranker.template!r}, with {shown} shown: {error}") from None
+    if tried[0] == tried[1]:
+        raise ConfigError(f"{name}: template {reranker.template!r} shows no document: passages are not used in it")

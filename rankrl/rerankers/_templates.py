@@ -145,6 +145,11 @@ def _wording(raw: Mapping[str, Any], where: str, more: frozenset[str]) -> Wordin
         if role not in _ROLES:
             raise ConfigError(f"{where}: role {role!r}; it can be {', '.join(_ROLES)}")
         _check(content, each, where, more)
+    roles = [role for role, _, _ in turns]
+    if set(roles) == {"assistant"} or ("plain" in roles and roles not in (["plain"], ["plain", "assistant"])):
+        raise ConfigError(
+            f"{where}: turns of {', '.join(roles)}; a chat asks something, and plain text is alone or has an answer begun"
+        )
     return Wording(turns, {key: value for key, value in raw.items() if key not in (*_ROLES, "turns")})
 
 
@@ -158,9 +163,11 @@ def _turns(raw: Mapping[str, Any], where: str) -> tuple[tuple[str, str, bool], .
             raise ConfigError(f"{where}: turns must be a list of mappings with role and content")
         if also := [role for role in _ROLES if raw.get(role)]:
             raise ConfigError(f"{where}: turns say it all; move {', '.join(also)} into them")
-        made = tuple((str(t["role"]), str(t["content"]), bool(t.get("each", False))) for t in turns)
+        made = tuple((t["role"], t["content"], bool(t.get("each", False))) for t in turns)
     else:
-        made = tuple((role, str(raw[role]), False) for role in _ROLES if raw.get(role))
+        made = tuple((role, raw[role], False) for role in _ROLES if raw.get(role) is not None and raw[role] != "")
+    if odd := [content for _, content, _ in made if not isinstance(content, str)]:
+        raise ConfigError(f"{where}: a turn must be a text, got {odd[0]!r}; put it in quotes")
     if not made:
         raise ConfigError(f"{where}: no turn: give system, user, plain or assistant texts, or turns")
     return made

@@ -25,7 +25,7 @@ from rankrl.errors import ConfigError, OutOfBudget, unknown_name
 from rankrl.parsing.grade import grade_span, parse_grade
 from rankrl.rerankers import _text
 from rankrl.rerankers._fields import check_fields
-from rankrl.rerankers._pointwise import check_texts, continued, pointed, ranked
+from rankrl.rerankers._pointwise import check_texts, check_wording, continued, pointed, ranked
 from rankrl.rerankers._templates import wording
 from rankrl.strategies.plans import Plan
 from rankrl.strategies.plans import pointwise as pointwise_plan
@@ -74,6 +74,7 @@ class ERank:
         check_fields("erank", self, positive=("query_tokens", "passage_tokens"), known={"score": SCORES})
         if not self.instruction and self.task not in (known := self._tasks):
             raise unknown_name("task of erank", self.task, known)
+        check_wording("erank", self)
 
     @property
     def _tasks(self) -> Mapping[str, str]:

@@ -21,7 +21,7 @@ from rankrl.errors import ConfigError
 from rankrl.parsing.grades import parse_grades, parse_grades_upstream
 from rankrl.rerankers import _text
 from rankrl.rerankers._fields import check_fields
-from rankrl.rerankers._pointwise import ranked
+from rankrl.rerankers._pointwise import check_wording, ranked
 from rankrl.rerankers._templates import wording
 from rankrl.strategies import COMPAT, plans
 from rankrl.strategies.groups import groups
@@ -72,7 +72,7 @@ class GroupRank:
         share = self.first_stage
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
             raise ConfigError(f"grouprank: first_stage must be a number from 0 to 1, got {share!r}")
-        wording("grouprank", self.template)
+        check_wording("grouprank", self)
 
     @property
     def shown(self) -> int:

@@ -19,7 +19,7 @@ from rankrl.contracts import Steps
 from rankrl.parsing.verdict import parse_verdict
 from rankrl.rerankers import _text
 from rankrl.rerankers._fields import check_fields
-from rankrl.rerankers._pointwise import check_texts, fitted, log_odds, pointed, rescored, sigmoid
+from rankrl.rerankers._pointwise import check_texts, check_wording, fitted, log_odds, pointed, rescored, sigmoid
 from rankrl.rerankers._templates import wording
 from rankrl.strategies.plans import Plan
 from rankrl.strategies.plans import pointwise as pointwise_plan
@@ -61,7 +61,7 @@ class ProRank:
     def __post_init__(self) -> None:
         check_texts("prorank", instruction=self.instruction)
         check_fields("prorank", self, positive=("max_length",), known={"score": SCORES})
-        wording("prorank", self.template)
+        check_wording("prorank", self)
 
     def prompt(self, listing: CandidateList) -> Messages:
         """The question whether the first of the listed documents is relevant."""
@@ -87,7 +87,7 @@ class ProRank:
 
     def order(self, listing: CandidateList) -> Steps:
         """All candidates by score, equal ones by first-stage rank."""
-        ranking = yield from pointwise(replace(self, score="logit"), listing)
+        ranking = yield from pointwise(self if self.score == "logit" else replace(self, score="logit"), listing)
         return rescored(ranking, self._scaled)
 
     def plan(self, n: int) -> Plan:

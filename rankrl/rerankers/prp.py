@@ -22,7 +22,7 @@ from rankrl.errors import ConfigError
 from rankrl.parsing.letters import parse_letter
 from rankrl.rerankers import _text
 from rankrl.rerankers._fields import check_fields
-from rankrl.rerankers._pointwise import most_left, two_choices
+from rankrl.rerankers._pointwise import check_wording, most_left, two_choices
 from rankrl.rerankers._templates import wording
 from rankrl.strategies import COMPAT, plans
 from rankrl.strategies.allpair import allpair
@@ -107,6 +107,7 @@ class PRP:
         ):
             if given:
                 raise ConfigError(f"prp: {what} goes with {needed}; got mode={self.mode!r}, sort={self.sort!r}")
+        check_wording("prp", self, 2)
 
     def _extra(self, key: str) -> Any:
         return wording("prp", self.template).extras.get(key, ["A", "B"] if key == "choices" else None)

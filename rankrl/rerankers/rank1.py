@@ -25,7 +25,7 @@ from rankrl.errors import OutOfBudget
 from rankrl.parsing.verdict import parse_verdict
 from rankrl.rerankers import _text
 from rankrl.rerankers._fields import check_fields
-from rankrl.rerankers._pointwise import check_texts, continued, log_odds, pointed, ranked, sigmoid
+from rankrl.rerankers._pointwise import check_texts, check_wording, continued, log_odds, pointed, ranked, sigmoid
 from rankrl.rerankers._templates import wording
 from rankrl.strategies import COMPAT
 from rankrl.strategies.plans import Plan
@@ -65,7 +65,7 @@ class Rank1:
     def __post_init__(self) -> None:
         check_texts("rank1", instruction=self.instruction)
         check_fields("rank1", self, positive=("query_tokens", "passage_tokens"), known={"compat": COMPAT})
-        wording("rank1", self.template)
+        check_wording("rank1", self)
 
     def prompt(self, listing: CandidateList) -> Messages:
         """The text that asks whether the first of the listed passages is relevant, up to the opened thought."""

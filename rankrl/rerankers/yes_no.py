@@ -23,7 +23,16 @@ from rankrl.errors import ConfigError
 from rankrl.parsing.verdict import parse_verdict
 from rankrl.rerankers import _text
 from rankrl.rerankers._fields import check_fields
-from rankrl.rerankers._pointwise import check_texts, fitted, log_odds, pointed, rescored, sigmoid, two_choices
+from rankrl.rerankers._pointwise import (
+    check_texts,
+    check_wording,
+    fitted,
+    log_odds,
+    pointed,
+    rescored,
+    sigmoid,
+    two_choices,
+)
 from rankrl.rerankers._templates import wording
 from rankrl.strategies import COMPAT
 from rankrl.strategies.plans import Plan
@@ -76,6 +85,7 @@ class YesNo:
         two_choices("yes_no", self._extra("choices", ("yes", "no")), self.template)
         if isinstance(room := self._room, bool) or not isinstance(room, int) or room < 1:
             raise ConfigError(f"yes_no: max_length of template {self.template!r} must be 1 or more, got {room!r}")
+        check_wording("yes_no", self)
 
     @property
     def words(self) -> tuple[str, str]:
@@ -115,7 +125,9 @@ class YesNo:
 
     def order(self, listing: CandidateList) -> Steps:
         """All candidates by score, equal ones by first-stage rank."""
-        ranking = yield from pointwise(replace(self, score="difference"), listing)
+        ranking = yield from pointwise(
+            self if self.score == "difference" else replace(self, score="difference"), listing
+        )
         return rescored(ranking, self._scaled)
 
     def plan(self, n: int) -> Plan:
