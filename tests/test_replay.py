@@ -175,6 +175,11 @@ ROW = {"qid": "q", "window": 0, "start": 0, "end": 3, "n": 3, "response": "[2]"}
         ([{**ROW, "start": True}], "log.jsonl:1: start is True; expected a whole number"),
         ([{**ROW, "response": None}], "log.jsonl:1: the response is None; expected a text"),
         ([ROW, {**ROW, "window": 2}], "log.jsonl:2: topic 'q': window 2 where 1 is next; a row is missing"),
+        (
+            [ROW, {**ROW, "window": 1}] * 2,
+            "log.jsonl:3: topic 'q': window 0 where 2 is next; are two logs in one file?",
+        ),
+        ([ROW, *[{**ROW, "window": 1}] * 2], "log.jsonl:3: topic 'q': window 1 where 2 is next; a row is there twice"),
         ([{**ROW, "window": 1}], "log.jsonl:1: topic 'q': window 1 where 0 is next; a row is missing"),
         ([ROW, ROW], "log.jsonl:2: topic 'q': window 0 where 1 is next; are two logs in one file?"),
         ([ROW, {"text": "x"}], "log.jsonl:2: not the row of a window"),
@@ -217,6 +222,18 @@ def test_nothing_is_read_for_nothing_and_no_input_is_replaced(folder, capsys):
     assert "give -o RUN, --report or --explain" in refused(capsys, EXCERPT / "rankvicuna.jsonl", output=None)
     assert "-o bm25.trec is one of the files to read" in refused(capsys, EXCERPT / LOGS[0], output="bm25.trec")
     assert "log not found: nowhere.jsonl" in refused(capsys, "nowhere.jsonl")
+
+
+def test_a_log_that_lacks_its_last_rows_is_read_and_said_to_be_cut_off(folder, capsys):
+    rows = [json.dumps(row) + "\n" for row in rows_of(EXCERPT / "rankvicuna.jsonl")]
+    Path("whole.jsonl").write_text("".join(rows))
+    Path("cut.jsonl").write_text("".join(rows[:-2]))
+    assert replay("whole.jsonl") == 0 and "cut off" not in capsys.readouterr().err
+    assert replay("cut.jsonl") == 0
+    qid = json.loads(rows[-1])["qid"]
+    assert (
+        f"cut.jsonl seems cut off: of 1 topics ({qid!r} first) the windows end at place 20" in capsys.readouterr().err
+    )
 
 
 @given(st.data())

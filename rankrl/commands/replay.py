@@ -150,7 +150,7 @@ def _of_windows(
 ) -> _Replayed:
     from rankrl.parsing.permutation import Rule, parse_permutation
     from rankrl.replaying.candidates import first_places
-    from rankrl.replaying.windows import Window, read_windows, replay_windows
+    from rankrl.replaying.windows import Window, cut_off, read_windows, replay_windows
     from rankrl.types import Reading
 
     if unused := [
@@ -162,6 +162,13 @@ def _of_windows(
             f"--missing is for what rankrl recorded; {args.log} has rows of windows, all of them answered"
         )
     windows = read_windows(args.log, rows)
+    if cut := cut_off(windows):
+        qid, start = next(iter(cut.items()))
+        print(
+            f"{args.log} seems cut off: of {len(cut)} topics ({qid!r} first) the windows end at place {start}, of others "
+            "further up; their first places are left as they were",
+            file=sys.stderr,
+        )
     topics = _first(args.limit, dict.fromkeys(window.qid for window in windows))
     windows = [window for window in windows if window.qid in topics]
     depth = args.depth or max(window.end for window in windows)

@@ -85,9 +85,18 @@ def _check_number(given: Any, window: Window, expected: int) -> None:
         return
     if given == 0:
         why = "are two logs in one file?"
+    elif given == expected - 1:
+        why = "a row is there twice, or rows are out of order"
     else:
         why = "a row is missing, or rows are out of order"
     raise DataError(f"{window.where}: topic {window.qid!r}: window {given!r} where {expected} is next; {why}")
+
+
+def cut_off(windows: Sequence[Window]) -> dict[str, int]:
+    """qid -> where its last window begins, of topics whose windows end below those of the log's others: a log that was cut."""
+    last = {window.qid: window.start for window in windows}
+    top = min(last.values(), default=0)
+    return {qid: start for qid, start in last.items() if start > top}
 
 
 def replay_windows(
