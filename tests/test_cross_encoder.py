@@ -40,3 +40,17 @@ def test_its_engine_is_the_classifier_and_texts_say_nothing():
     assert CrossEncoder().parse("0.99", 1).report.unreadable
     with pytest.raises(ConfigError, match="cross_encoder: max_length must be"):
         CrossEncoder(max_length=0)
+
+
+def test_each_text_is_cut_by_the_clip_and_only_there():
+    long = CandidateList(Query("q", "x " * 9000), (Candidate("d", "y " * 9000), Candidate("e", "z")))
+    query, document = (message["content"].split() for message in CrossEncoder().prompt(long))
+    assert (len(query), len(document)) == (8192, 8192)
+    cut = CrossEncoder(max_length=2, clip=lambda text, n: f"{text[:3]}/{n}").prompt(long)
+    assert [message["content"] for message in cut] == ["x x/2", "y y/2"]
+
+
+def test_one_document_is_shown_and_its_logit_is_the_first_candidates():
+    assert CrossEncoder().shown == 1 and CrossEncoder().plan(7).calls_max == 7
+    reading = CrossEncoder().read(Answer("", scores=(2.5,)), 3)
+    assert (reading.ranking.order, reading.scores, reading.report.clean) == ((0, 1, 2), (2.5, None, None), True)
