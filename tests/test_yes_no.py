@@ -98,7 +98,8 @@ def test_unknown_documents_follow_and_the_order_is_not_that_of_saturated_probabi
     ("text", "score", "status"),
     [("yes", 1.0, "ok"), (" no\n", 0.0, "ok"), ("Yes.", 1.0, "repaired"), ("No, it is about rivers.", 0.0, "repaired"),
      ("**Yes**", 1.0, "repaired"), ("The answer is no.", 0.0, "repaired"), ("yes and no", None, "failed"),
-     ("I have no idea", None, "failed"), ("well, yes I suppose", None, "failed"), ("yesterday", None, "failed"), ("maybe", None, "failed")],
+     ("I have no idea", None, "failed"), ("well, yes I suppose", None, "failed"),
+     ("yesterday", None, "failed"), ("maybe", None, "failed")],
 )  # fmt: skip
 def test_words_are_read(text, score, status):
     reading = YesNo().parse(text, 1)
