@@ -1,12 +1,28 @@
 """The vocabulary: wrong states cannot be built, and the parts say what they hold."""
 
 import dataclasses
+import hashlib
+import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rankrl.contracts import is_over_group, is_shaper, over_group
 from rankrl.errors import DataError, MissingDependencyError, RankRLError, unknown_name
-from rankrl.types import Candidate, CandidateList, ParseReport, Query, Ranking, Reading, Rollout, RolloutGroup, repeated
+from rankrl.types import (
+    Candidate,
+    CandidateList,
+    ParseReport,
+    Query,
+    Ranking,
+    Reading,
+    Request,
+    Rollout,
+    RolloutGroup,
+    messages_as_json,
+    repeated,
+)
 
 LISTING = CandidateList(Query("q7", "text"), (Candidate("a", "x", "T"), Candidate("b", "y")))
 
@@ -79,3 +95,26 @@ def test_an_unknown_name_is_met_with_the_nearest_ones():
     )
     assert "…" in str(unknown_name("x", "zzz", [f"name{i}" for i in range(20)]))
     assert repeated("abcab") == ["a", "b"]
+
+
+EVERY = "".join(map(chr, range(0x250))) + "\u2028\ufeff\ud800漢😀"
+TEXT = st.text(st.sampled_from(EVERY)) | st.text(st.characters(codec=None))
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from(["role", "content", 'na"me']), TEXT), max_size=3),
+    st.sampled_from([1, 500]),
+)
+def test_messages_are_spelled_as_json_does(messages, times):
+    """Short and long texts: journals are addressed by this spelling."""
+    messages = [{key: text * times for key, text in message.items()} for message in messages]
+    assert messages_as_json(messages) == json.dumps(messages, ensure_ascii=False, sort_keys=True)
+
+
+def test_the_address_of_a_request_is_that_of_its_json():
+    """Of every character, so that journals that exist keep their answers."""
+    for content in (EVERY, EVERY * 20):
+        prompt = [{"role": "user", "content": content}, {"role": "assistant", "content": "<a>"}]
+        request = Request(prompt, ("x", "é"), ("</a>",), True, 3)
+        spelled = json.dumps([prompt, ("x", "é"), ("</a>",), True, 3], ensure_ascii=False, sort_keys=True)
+        assert request.key == hashlib.sha256(spelled.encode("utf-8", "surrogatepass")).hexdigest()
