@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from rankrl.types import Answer, Request, Token
+from rankrl.types import Answer, Request, Token, messages_as_json
 
 _spell = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -13,24 +13,22 @@ _spell = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 def as_json(value: Any) -> str:
     """JSON that SQLite can store: half characters, which UTF-8 has no bytes for, are escaped."""
     text = _spell(value)
+    return text if _storable(text) else json.dumps(value, separators=(",", ":"))
+
+
+def _storable(text: str) -> bool:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":"))
-    return text
+        return False
+    return True
 
 
 def request_as_json(request: Request) -> str:
     """A request without what it shows."""
-    return as_json(
-        {
-            "prompt": request.prompt,
-            "choices": request.choices,
-            "stop": request.stop,
-            "logprobs": request.logprobs,
-            "sample": request.sample,
-        }
-    )
+    rest = {"choices": request.choices, "stop": request.stop, "logprobs": request.logprobs, "sample": request.sample}
+    spelled = f'{{"prompt":{messages_as_json(request.prompt)},{_spell(rest)[1:]}'
+    return spelled if _storable(spelled) else as_json({"prompt": request.prompt, **rest})
 
 
 def request_of(spelled: str) -> Request:
