@@ -248,6 +248,9 @@ def test_two_log_probabilities_are_a_comparison(scores, order, kept, tie):
 def test_words_are_read(text, order, unreadable):
     reading = PRP().parse(text, 2)
     assert (reading.ranking.order, reading.report.unreadable) == (order, unreadable)
+    assert reading.report.clean == (
+        text in (" A", "B", "Passage B", "Passage: B.", "**Passage A**") or "<think>" in text
+    )
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,11 @@ def test_a_variable_of_the_packaged_wordings_is_a_users_too(mine):
         RankR1(template=path)
 
 
+BOMB = "a:\n  b0: &b0 [x]\n" + "".join(f"  b{i + 1}: &b{i + 1} [{', '.join([f'*b{i}'] * 9)}]\n" for i in range(30))
+BOMB += "  user: *b30\n"
+"""A list of 9^30 texts in a few lines."""
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -126,6 +131,7 @@ def test_a_variable_of_the_packaged_wordings_is_a_users_too(mine):
         ("a: {user: 5}", "a turn must be a text, got 5; put it in quotes"),
         ("a: {user: yes}", "a turn must be a text, got True"),
         ("a: {turns: [{role: user, content: [x]}]}", "a turn must be a text"),
+        (BOMB, r"a turn must be a text, got \[\["),
         ("a: {assistant: x}", "turns of assistant; a chat asks something"),
         ("a: {plain: x, user: y}", "turns of plain, user; .* plain text is alone"),
         ("a: {system: x, plain: y}", "turns of system, plain"),

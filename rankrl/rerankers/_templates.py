@@ -13,6 +13,7 @@ somebody else wrote can still waste time and memory.
 from __future__ import annotations
 
 import itertools
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -167,7 +168,7 @@ def _turns(raw: Mapping[str, Any], where: str) -> tuple[tuple[str, str, bool], .
     else:
         made = tuple((role, raw[role], False) for role in _ROLES if raw.get(role) is not None and raw[role] != "")
     if odd := [content for _, content, _ in made if not isinstance(content, str)]:
-        raise ConfigError(f"{where}: a turn must be a text, got {odd[0]!r}; put it in quotes")
+        raise ConfigError(f"{where}: a turn must be a text, got {reprlib.repr(odd[0])}; put it in quotes")
     if not made:
         raise ConfigError(f"{where}: no turn: give system, user, plain or assistant texts, or turns")
     return made
