@@ -183,7 +183,7 @@ class LoadedReranker:
         driven = drive_all(
             (order(listing) for listing in listings),
             self._ledger,
-            max_live=self._live(listings, max_live, passes * shuffles),
+            max_live=self._live(listings, max_live, passes, shuffles),
             on_round=on_round,
             on_call=heard,
             on_answer=on_answer,
@@ -202,7 +202,7 @@ class LoadedReranker:
 
         return lambda listing: repeated(self.reranker, listing, passes=passes, shuffles=shuffles)
 
-    def _live(self, listings: Sequence[CandidateList], max_live: int, times: int) -> int:
+    def _live(self, listings: Sequence[CandidateList], max_live: int, passes: int, shuffles: int) -> int:
         """How many lists may run together; few when a limit will end them, for those under way at the end stay unfinished.
 
         That is at most an eighth of those that the limit is enough for, by the reranker's plan.
@@ -210,9 +210,12 @@ class LoadedReranker:
         plan = getattr(self.reranker, "plan", None)
         if plan is None or not self._ledger.limited or not listings:
             return max_live
+        from rankrl.strategies.plans import repeated
+
         listing = max(listings, key=len)
-        calls = max(1.0, times * plan(len(listing)).calls_mean)
-        shown = listing.pick(range(min(len(listing), getattr(self.reranker, "shown", None) or len(listing))))
+        n = len(listing)
+        calls = max(1.0, repeated(plan(n), n, passes=passes, shuffles=shuffles).calls_mean)
+        shown = listing.pick(range(min(n, getattr(self.reranker, "shown", None) or n)))
         room = self._ledger.room(request_of(self.reranker, shown)) / calls
         return max_live if room >= len(listings) else max(1, min(max_live, int(room / 8)))
 

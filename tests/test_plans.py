@@ -285,7 +285,7 @@ class Ordered(Toy):
 @pytest.mark.parametrize("shuffles", [1, 4])
 def test_a_repeated_ordering_costs_its_repeats(passes, shuffles):
     once = plans.sliding_window(30, size=10, stride=5)
-    plan = plans.repeated(once, passes=passes, shuffles=shuffles)
+    plan = plans.repeated(once, 30, passes=passes, shuffles=shuffles)
     reranker = Ordered(partial(sliding_window, size=10, stride=5))
     steps = repeated(reranker, listing_of(range(30)), passes=passes, shuffles=shuffles)
     game = play(steps, arbitrary(1, "order", 0.0))
@@ -293,7 +293,27 @@ def test_a_repeated_ordering_costs_its_repeats(passes, shuffles):
     assert len(game.batches) == plan.depth == passes * 5
     still = play(repeated(reranker, listing_of(range(30, 0, -1)), passes=passes), in_order)
     assert still.distinct == once.calls_min
-    assert plan.calls_min == shuffles * once.calls_min and plan.shown == 10
+    assert plan.calls_min == once.calls_min and plan.shown == 10
+
+
+@pytest.mark.parametrize("ordering", [pointwise, allpair, partial(allpair, both_orders=False)])
+@pytest.mark.parametrize(("passes", "shuffles"), [(3, 1), (1, 5), (2, 3), (1, 60)])
+def test_repeats_ask_no_more_than_the_prompts_that_there_are(ordering, passes, shuffles):
+    n, plain = 6, getattr(ordering, "func", ordering)
+    once = getattr(plans, plain.__name__)(n, **getattr(ordering, "keywords", {}))
+    plan = plans.repeated(once, n, passes=passes, shuffles=shuffles)
+    game = play(
+        repeated(Ordered(ordering), listing_of(range(n)), passes=passes, shuffles=shuffles), arbitrary(1, "x", 0.0)
+    )
+    prompts = n if plain is pointwise else n * (n - 1)
+    assert plan.calls_min <= game.distinct <= plan.calls_max == min(prompts, once.calls_max * passes * shuffles)
+    assert plan.calls_mean == plan.calls_max and plan.depth == passes
+    if (passes * shuffles) > 50 or plain is pointwise:
+        assert game.distinct == prompts
+
+
+def test_a_protocol_with_more_prompts_than_candidates_is_not_capped_by_these():
+    assert plans.repeated(plans.pointwise(4).times(2), 4, passes=3).calls_max == 24
 
 
 def test_plans_are_joined():
@@ -301,7 +321,7 @@ def test_plans_are_joined():
     assert two == Plan(200, 200.0, 200, 2, 1)
     assert plans.groups(100).then(plans.sliding_window(10, size=5, stride=2)).shown == 20
     assert plans.pointwise(3).times(2) == Plan(6, 6.0, 6, 1, 1)
-    assert plans.repeated(plans.pointwise(5)) == plans.pointwise(5)
+    assert plans.repeated(plans.pointwise(5), 5) == plans.pointwise(5)
 
 
 @pytest.mark.parametrize("n", [0, 1])

@@ -339,7 +339,7 @@ def test_few_lists_run_together_when_a_limit_will_end_them():
     assert batches(None) == batches(Limits(max_calls=400)) == 400
     assert batches(Limits(max_calls=320)) == 40  # enough for 32 lists: four at a time
     assert batches(Limits(max_calls=30)) == 10
-    assert batches(Limits(max_calls=320), shuffles=2) == 20  # planned as 16 lists of 20; equal prompts are asked once
+    assert batches(Limits(max_calls=320), shuffles=2) == 40  # equal prompts are asked once, and planned so
     assert batches(Limits(max_calls=320), max_live=2) == 20
     assert batches(Limits(max_cost=1.0, price_in=1, price_out=1)) == 390, "all, after those of the first list"
 

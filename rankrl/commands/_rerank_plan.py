@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from rankrl.commands._tables import json_text, table
@@ -70,36 +69,29 @@ def expected_calls(
     make = getattr(reranker, "plan", None)
     if make is None:
         return None
-    plans = {n: _repeated(make(n), n, passes, shuffles) for n in {len(listing) for listing in listings}}
-    return _summed([plans[len(listing)] for listing in listings])
+    of_length = {n: make(n) for n in {len(listing) for listing in listings}}
+    return _summed(listings, of_length, passes, shuffles)
 
 
-def _repeated(plan: Plan, n: int, passes: int, shuffles: int) -> Plan:
-    """The plan of a list of n reranked so often.
-
-    What has been asked is not asked again, and of one candidate, or two, there are not more prompts than n, or n(n-1).
-    """
+def _summed(
+    listings: Sequence[CandidateList],
+    of_length: Mapping[int, Plan],
+    passes: int,
+    shuffles: int,
+    *,
+    measured: bool = False,
+) -> Calls:
     from rankrl.strategies.plans import repeated
 
-    whole = repeated(plan, passes=passes, shuffles=shuffles)
-    most = math.perm(n, plan.shown)
-    if plan.shown > 2 or plan.calls_max > most:
-        most = whole.calls_max
-    return replace(
-        whole,
-        calls_min=min(plan.calls_min, whole.calls_min),
-        calls_mean=min(whole.calls_mean, float(most)),
-        calls_max=min(whole.calls_max, most),
-    )
-
-
-def _summed(plans: Sequence[Plan]) -> Calls:
+    whole = {n: repeated(plan, n, passes=passes, shuffles=shuffles) for n, plan in of_length.items()}
+    plans = [whole[len(listing)] for listing in listings]
     return Calls(
         sum(plan.calls_min for plan in plans),
         sum(plan.calls_mean for plan in plans),
         sum(plan.calls_max for plan in plans),
         max((plan.depth for plan in plans), default=0),
         max((plan.shown for plan in plans), default=0),
+        measured,
     )
 
 
@@ -107,17 +99,17 @@ def measured_calls(
     reranker: Reranker, listings: Sequence[CandidateList], *, passes: int = 1, shuffles: int = 1
 ) -> Calls:
     """The calls for all lists as its ordering makes them when no answer can be read: one list of each length is run."""
-    of_length: dict[int, tuple[int, int, int]] = {}
+    from rankrl.strategies.plans import Plan
+
+    of_length: dict[int, Plan] = {}
     for listing in listings:
         if len(listing) not in of_length:
             rounds = list(_rounds(reranker, listing))
             requests = [request for new in rounds for request in new]
             shown = [len(request.shown) for request in requests if request.shown is not None]
-            of_length[len(listing)] = (len(requests), sum(map(bool, rounds)), max(shown, default=0))
-    found = [of_length[len(listing)] for listing in listings]
-    once = sum(made for made, _, _ in found)
-    calls, depth = once * passes * shuffles, max((rounds for _, rounds, _ in found), default=0) * passes
-    return Calls(once, float(calls), calls, depth, max((shown for *_, shown in found), default=0), measured=True)
+            calls, depth = len(requests), sum(map(bool, rounds))
+            of_length[len(listing)] = Plan(calls, float(calls), calls, depth, max(shown, default=0))
+    return _summed(listings, of_length, passes, shuffles, measured=True)
 
 
 def _rounds(reranker: Reranker, listing: CandidateList) -> Iterator[list[Request]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Generator, Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -186,18 +187,22 @@ def sliding_pairs(n: int, *, passes: int, shrinking: bool = True, compat: str = 
     return Plan(n - 1, _sliding_pairs_mean(n, passes, shrinking, skips), most, depth, 2).times(2)
 
 
-def repeated(plan: Plan, *, passes: int = 1, shuffles: int = 1) -> Plan:
-    """The plan of an ordering over its own result, and over shuffled lists at once.
+def repeated(plan: Plan, n: int, *, passes: int = 1, shuffles: int = 1) -> Plan:
+    """The plan of an ordering of n candidates over its own result, and over shuffled lists at once.
 
-    calls_min: no later pass finds anything moved; calls_mean: every pass asks as much as the first.
+    calls_min: no later pass or shuffle asks anything new, as where prompts show one candidate or do not depend on the order.
+    calls_mean: each asks as much as the first. Of one candidate there are not more than n prompts, of two not more than
+    n(n-1), unless once over the list asks more.
     """
     check_counts(passes=passes, shuffles=shuffles)
-    return Plan(
-        shuffles * plan.calls_min,
-        passes * shuffles * plan.calls_mean,
-        passes * shuffles * plan.calls_max,
-        passes * plan.depth,
-        plan.shown,
+    times, most = passes * shuffles, plan.calls_max * passes * shuffles
+    if plan.shown <= 2 and plan.calls_max <= (prompts := math.perm(n, plan.shown)):
+        most = min(most, prompts)
+    return replace(
+        plan,
+        calls_mean=min(plan.calls_mean * times, float(most)),
+        calls_max=most,
+        depth=passes * plan.depth,
     )
 
 
