@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,14 @@ def listings(topics: int, candidates: int) -> list[CandidateList]:
         found = tuple(Candidate(f"{grade:03}", text) for grade, text in zip(grades, texts, strict=True))
         made.append(CandidateList(Query(f"q{topic}", " ".join(rng.choices(words, k=8))), found))
     return made
+
+
+def renewed(lists: Sequence[CandidateList], word: str) -> list[CandidateList]:
+    """The same with a word more in every text, so that what is kept of texts helps no way with what another has done."""
+    return [
+        replace(listing, candidates=tuple(replace(c, text=f"{word} {c.text}") for c in listing.candidates))
+        for listing in lists
+    ]
 
 
 Say = Callable[[list[int]], str]
@@ -275,8 +283,9 @@ def rows(protocol: Protocol, latency_s: float, lists: Sequence[CandidateList]) -
     ways: list[tuple[str, Callable[..., list[list[str]]], type[Oracle]]] = [("rankrl", ours, Oracle)]
     ways += [("rankrl", ours, Server)] + [(name, loop, Oracle) for name, loop in protocol.loops.items()]
     best = [sorted(listing.docids, reverse=True)[:BEST] for listing in lists]
-    for name, run, kind in ways:
-        found = measured(run, protocol.reranker, kind(protocol.say, latency_s), lists)
+    for number, (name, run, kind) in enumerate(ways):
+        fresh = renewed(lists, f"way{number} {latency_s}")
+        found = measured(run, protocol.reranker, kind(protocol.say, latency_s), fresh)
         right = sum(order[:BEST] == expected for order, expected in zip(found.orders, best, strict=False))
         scaled = "~" if found.topics < TOPICS else ""
         wall = f"{scaled}{found.all_topics_s:.2f}"
