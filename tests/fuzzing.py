@@ -153,6 +153,8 @@ DEEP = {
     "a long number": "[" + "9" * 100_000 + "]",
     "a long JSON number": '{"[1]": ' + "9" * 100_000 + "}",
     "tags and spaces": "</think>" + " " * 100_000 + "<answer>" + " " * 100,
+    "a name and blanks": "Passage" + " " * 100_000 + "zz",
+    "many names and blanks": ("Document" + " " * 5_000 + ": \n") * 19 + "zz",
     "many keys": "{" + ", ".join(f'"[{i}]": {i % 11}' for i in range(7_000)) + "}",
 }
 """More 100 kB each, of which the parts matter."""

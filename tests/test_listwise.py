@@ -71,6 +71,13 @@ def test_by_brackets_or_by_all_digits(text, ours, upstream):
     assert Listwise(compat="upstream").parse(text, 3).ranking.order == upstream
 
 
+def test_upstreams_rule_keeps_what_follows_a_thought_that_never_ends():
+    text = "<think>[4]</think>[2] > <think>[3]"
+    ours, upstream = (Listwise(compat=compat).parse(text, 4) for compat in ("rankrl", "upstream"))
+    assert (ours.ranking.order, ours.reasoning) == ((1, 0, 2, 3), "[4]\n[3]")
+    assert (upstream.ranking.order, upstream.reasoning) == ((1, 2, 0, 3), "[4]")
+
+
 @pytest.mark.parametrize("template", variants("listwise"))
 @given(st.permutations(range(1, 8)))
 def test_the_ideal_answer_is_read_back(template, labels):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,15 @@ def test_answers_that_choose_and_answers_that_do_not(text, winner, status):
     reading = Setwise().parse(text, 3)
     assert reading.report.status == status
     assert reading.ranking.order == ((0, 1, 2) if winner is None else (winner, *(i for i in range(3) if i != winner)))
+
+
+@pytest.mark.parametrize("compat", ["rankrl", "upstream"])
+@pytest.mark.parametrize("blank", [" ", "\n", " :"])
+def test_blanks_after_the_name_of_a_label_cost_no_more_than_other_text(compat, blank):
+    text = "passage" + blank * 50_000 + "zz"  # 100 kB took three minutes
+    start = time.process_time()
+    assert Setwise(compat=compat).parse(text, 3).report.unreadable
+    assert time.process_time() - start < 0.1
 
 
 def test_upstream_takes_a_letter_and_nothing_else():

@@ -14,9 +14,9 @@ _ALONE = re.compile(r"(?<![^\W_])[A-Z](?![^\W_])")
 _WORD = re.compile(r"[^\W\d_]{2}|[a-z]")
 _LAYOUT = re.compile(r"\s*\[?[A-Z]\](?:\s*>\s*\[[A-Z]\])*\s*")
 
-_WHOLE = re.compile(r"(?:passage\s*:?\s*)?([a-z])", re.IGNORECASE | re.ASCII)
+_WHOLE = re.compile(r"(?:passage\s*(?::\s*)?)?([a-z])", re.IGNORECASE | re.ASCII)
 _NAMED = re.compile(
-    r"\b(?:[Pp]assage|PASSAGE|[Dd]ocument|DOCUMENT)\s*:?\s*[\[(\"'*]{0,4}([A-Z])(?![^\W_])"
+    r"\b(?:[Pp]assage|PASSAGE|[Dd]ocument|DOCUMENT)\s*(?::\s*)?[\[(\"'*]{0,4}([A-Z])(?![^\W_])"
     r"|\[\s*([A-Z])\s*\]"
     r"|(?:\bis|:)\s*[\[(\"'*]{0,4}([A-Z])[\])\"'*.]{0,4}\s*$"
 )
@@ -56,12 +56,10 @@ def _rest_alone(text: str) -> list[str]:
 
 
 def _upstream(text: str, n: int) -> Reading:
-    before, closed, after = text.rpartition("</think>")
-    numbers = "".join(str(ord(c) - ord("@")) if c.isalpha() else " " for c in after).split()
-    malformed = _LAYOUT.fullmatch(after) is None
-    return reading_of_labels(
-        map(number_at, numbers), n, malformed=malformed, reasoning=before.strip() if closed else ""
-    )
+    reasoning, answer = without_thoughts(text, endless=False)
+    numbers = "".join(str(ord(c) - ord("@")) if c.isalpha() else " " for c in answer).split()
+    malformed = _LAYOUT.fullmatch(answer) is None
+    return reading_of_labels(map(number_at, numbers), n, malformed=malformed, reasoning=reasoning)
 
 
 def parse_letter(text: str, n: int, *, compat: str = "rankrl") -> Reading:

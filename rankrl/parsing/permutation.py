@@ -20,7 +20,6 @@ _OPENED = re.compile(r"\s*(\d+)\s*(?:\]|>)", re.ASCII)
 _NUMBER = re.compile(r"\d+", re.ASCII)
 _LAYOUT = re.compile(r"\s*\[\s*\d+\s*\](?:\s*>\s*\[\s*\d+\s*\])*\s*", re.ASCII)
 _WORD = re.compile(r"[^\W\d_]")
-_END = re.compile(r"</think>", re.ASCII | re.IGNORECASE)
 
 
 def parse_permutation(text: str, n: int, *, rule: Rule = "brackets") -> Reading:
@@ -39,7 +38,7 @@ def parse_permutation(text: str, n: int, *, rule: Rule = "brackets") -> Reading:
     Deviations from rank_llm in "digits": 1. of a text with digits that Python calls digits but cannot convert (the Ethiopic
     ones), the others are read, not none. 2. numbers of more than nine digits are out of range, not an exception.
     """
-    reasoning, answer = without_thoughts(text) if rule == "brackets" else _after_thoughts(text)
+    reasoning, answer = without_thoughts(text, endless=rule == "brackets")
     answer = _plain_digits(answer)
     positions = map(number_at, _labels(answer, rule))
     malformed = _LAYOUT.fullmatch(answer) is None
@@ -57,13 +56,6 @@ def _labels(answer: str, rule: Rule) -> list[str]:
         return bracketed
     numbers = _NUMBER.findall(answer)
     return [] if len(numbers) == 1 and _WORD.search(answer) else numbers
-
-
-def _after_thoughts(text: str) -> tuple[str, str]:
-    """(reasoning, what follows the last `</think>`); a thought without an end is not one."""
-    reasoning, _ = without_thoughts(text)
-    ends = [tag.end() for tag in _END.finditer(text)]
-    return (reasoning, text[ends[-1] :]) if ends else ("", text)
 
 
 def _plain_digits(text: str) -> str:
