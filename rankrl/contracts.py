@@ -94,7 +94,16 @@ class Engine(Protocol):
     """Answers requests, in order. What wraps an engine (ledger, journal) is an engine.
 
     Optional: `fingerprint` (str, what decides the answers besides the request; a journal needs it), `clip` (text, max_tokens)
-    -> text (rerankers cut with it), `concurrent` (int > 1: `generate` may be called from so many threads at a time).
+    -> text (rerankers cut with it), `concurrent` (int > 1: `generate` may be called from so many threads at a time),
+    `tokenizer` and `chat_template_kwargs` (for the fingerprint of the tokens that prompts are spelled in).
+
+    Optional too, and used by `drive`; `Journal` and `Ledger` have them:
+    recall(requests) -> {request.key: Answer}: those of which the answer is known without asking.
+    also_asked(requests): these were not sent, because equal ones were or the answer was remembered.
+    reserve(requests) -> bool: True when all of these may be sent; asked before they are. False: not now, or never again.
+    release(requests): these were reserved and will not be answered.
+    stopped_by: str, the limit that `reserve` is stopped by, in words.
+    chain(length): an ordering has ended, after so many rounds of requests that waited for one another.
     """
 
     def generate(self, requests: Sequence[Request], on_answer: OnAnswer | None = None) -> list[Answer]: ...

@@ -87,7 +87,8 @@ class LoadedReranker:
 
     journal: a file that keeps the answers, so that what was asked once is not asked again. limits: where to stop; they hold for
     all that is reranked with this object.
-    readings: status ('ok', 'repaired', 'failed') -> answers read so far. stopped: the limit that ended the last `rerank_lists`,
+    readings: status ('ok', 'repaired', 'failed') -> readings so far: one per request of a list, so an answer counts again when
+    the same list asks for it again (a later pass) or another list does. stopped: the limit that ended the last `rerank_lists`,
     in words; "" when none did. unfinished: the qids whose order is only the best so far then, or still the first stage's.
     """
 

@@ -560,3 +560,10 @@ def test_a_mistake_is_said_before_the_engine_is_made(folder, capsys, monkeypatch
         assert rerank(*more, engine="loud_engine:LoudEngine") == 1
     with pytest.raises(SystemExit, match="made"):
         rerank(engine="loud_engine:LoudEngine")
+
+
+def test_an_answer_that_is_read_again_is_said_to_be(folder, capsys):
+    assert rerank("--passes", "2", reranker="own_reranker:Scoring") == 0
+    said = capsys.readouterr().err
+    calls = len(asked())
+    assert f"{calls} calls" in said and f"malformed 0.0% of {4 * calls} readings (unreadable 0.0%)" in said

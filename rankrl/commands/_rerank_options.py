@@ -105,7 +105,10 @@ def _add_outputs(group: argparse._ArgumentGroup) -> None:
 
 def _add_spending(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--dry-run", action="store_true", help="print calls, tokens and depth, and ask nothing; no weights are loaded"
+        "--dry-run",
+        action="store_true",
+        help="print calls, tokens and depth, and ask nothing; no weights are loaded, nothing is written, and what a "
+        "--journal holds is not taken off",
     )
     group.add_argument("--json", action="store_true", help="print what --dry-run found as JSON")
     group.add_argument(

@@ -187,7 +187,9 @@ def _write(
 def _account(args: argparse.Namespace, loaded: LoadedReranker, asked: _Asked, took_s: float, scores: str | None) -> str:
     """What was done and what it cost, in one line."""
     cost, read = loaded.cost, loaded.readings
-    malformed = (read["repaired"] + read["failed"]) / max(1, read.total())
+    total = read.total()  # what a list asks again is read again, without a call
+    malformed = (read["repaired"] + read["failed"]) / max(1, total)
+    readings = "" if total == cost.calls else f" of {total} readings"
     journal = f" ({cost.cached} from the journal)" if cost.cached else ""
     rounds = f" in {cost.rounds} rounds" if cost.rounds < cost.calls - cost.cached else ""  # else one by one
     money = "" if cost.cost is None else f", cost {cost.cost:,.4f}"
@@ -195,7 +197,7 @@ def _account(args: argparse.Namespace, loaded: LoadedReranker, asked: _Asked, to
     return (
         f"{loaded.name} over {asked.over}: {len(asked.listings)} topics, {cost.calls} calls{journal}{rounds}, "
         f"depth {cost.depth}, {cost.prompt_tokens} prompt + {cost.completion_tokens} completion tokens{money}, "
-        f"malformed {malformed:.1%} (unreadable {read['failed'] / max(1, read.total()):.1%}), "
+        f"malformed {malformed:.1%}{readings} (unreadable {read['failed'] / max(1, total):.1%}), "
         f"truncated {cost.truncated / max(1, cost.calls):.1%}, {took_s:.1f} s, written to {where}"
         + (f", scores to {scores}" if scores else "")
     )

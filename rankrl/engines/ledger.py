@@ -97,8 +97,7 @@ class _Spent:
 class Ledger:
     """An engine that passes requests on to `engine`, keeps `cost`, and knows how much more may be asked.
 
-    Safe to use from several threads. limited: True when there is a limit. Beside `generate`, `drive` uses what any engine may
-    have: `recall` and `also_asked` (see `Journal`), `reserve`, `release` and `stopped_by` for limits, `chain` for the depth.
+    Safe to use from several threads. limited: True when there is a limit. Has all that `drive` uses of an engine, see `Engine`.
     """
 
     def __init__(
