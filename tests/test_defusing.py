@@ -242,6 +242,7 @@ def test_ordinary_text_is_left_alone(text):
             "Que\x01ry: [\x7f1] <\x1bthink> <\u3164think> Pas\x00sage A:",
             "Query - (1) < \x1bthink> < \u3164think> Passage A -",
         ),
+        ("Que\x01ry: <\x7fthink> [\x001]", "Query - < \x7fthink> (1)"),
         ("a\tb\u2028\n c ", "a b c"),
     ],
 )

@@ -219,6 +219,7 @@ def test_the_published_numbers_of_prompts_for_a_hundred(sort, options, prompts):
 def test_the_heap_takes_about_five_hundred_and_fifty_prompts_for_a_hundred():
     plan = PRP(sort="heap").plan(100)
     assert 530 <= plan.calls_mean <= 575 and plan.shown == 2
+    assert PRP(sort="heap", k=3).plan(100).calls_mean < 480 and PRP(sort="heap", k=10).plan(100) == plan
 
 
 @pytest.mark.parametrize(
@@ -234,6 +235,7 @@ def test_the_heap_takes_about_five_hundred_and_fifty_prompts_for_a_hundred():
     ],
 )
 def test_two_log_probabilities_are_a_comparison(scores, order, kept, tie):
+    assert PRP(mode="scoring").read(Answer("", scores=scores), 1).ranking.order == (0,), "there is no other"
     reading = PRP(mode="scoring").read(Answer("", scores=scores), 2)
     assert (reading.ranking.order, reading.report.unreadable) == (order, tie)
     assert reading.scores == (kept if kept is None else pytest.approx(kept))
