@@ -409,3 +409,18 @@ def test_an_engine_that_loses_answers_is_caught(tmp_path):
 
     with pytest.raises(ValueError, match="Lossy gave 1 answers to 2 requests"):
         Journal(Lossy(), tmp_path / "j").generate([ask("a"), ask("b")])
+
+
+@pytest.mark.parametrize("name", [":memory:", "file:x.db?mode=memory", "a b/ü?#%41'.db"])
+def test_every_name_is_that_of_a_file(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Journal(Counting(), name) as journal:
+        journal.generate([ask("a")])
+    assert (tmp_path / name).is_file() and len(list(recorded(name))) == 1
+
+
+def test_a_link_is_followed_also_to_a_file_that_is_not_there_yet(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    with Journal(Counting(), tmp_path / "link") as journal:
+        journal.generate([ask("a")])
+    assert len(list(recorded(tmp_path / "there"))) == 1

@@ -69,6 +69,13 @@ class Scoring:
         return pointwise(self, listing)
 
 @dataclass(frozen=True, slots=True)
+class Begun(Scoring):
+    """Begins the answer."""
+
+    def prompt(self, listing):
+        return [*Scoring.prompt(self, listing), {"role": "assistant", "content": "Relevant:"}]
+
+@dataclass(frozen=True, slots=True)
 class Twice(Scoring):
     """Asks the same question twice."""
 
@@ -567,3 +574,11 @@ def test_an_answer_that_is_read_again_is_said_to_be(folder, capsys):
     said = capsys.readouterr().err
     calls = len(asked())
     assert f"{calls} calls" in said and f"malformed 0.0% of {4 * calls} readings (unreadable 0.0%)" in said
+
+
+def test_explained_calls_tell_what_was_begun_and_what_the_journal_gave(folder):
+    more = ["--explain", "calls.jsonl", "--journal", "j.sqlite", "--depth", "2", "--limit", "1"]
+    for cached in (False, True):
+        assert rerank(*more, reranker="own_reranker:Begun") == 0
+        _, *calls = lines("calls.jsonl")
+        assert [(call["begun"], call["cached"]) for call in calls] == [("Relevant:", cached)] * 2

@@ -139,7 +139,57 @@ def test_a_terminal_is_drawn_on_and_a_dumb_one_is_not(monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [(0.123, "0.12"), (1.26, "1.3"), (99.9, "99.9"), (123.4, "123"), (4_560, "4.6k"), (7.8e6, "7.8M")],
+    [
+        (0.123, "0.12"),
+        (1.0, "1.0"),
+        (100.0, "100"),
+        (1_000.0, "1.0k"),
+        (1e6, "1.0M"),
+        (1.26, "1.3"),
+        (99.9, "99.9"),
+        (123.4, "123"),
+        (4_560, "4.6k"),
+        (7.8e6, "7.8M"),
+    ],
 )
 def test_rates_have_few_digits(value, said):
     assert progress._rate(value) == said
+
+
+def bar(meter):
+    """(total, completed) of the bar."""
+    (drawn,) = list(progress._row(meter).columns[0].cells)
+    return drawn.total, drawn.completed
+
+
+def test_the_bar_is_of_calls_while_their_number_is_known_else_of_topics():
+    meter = Meter(4, 8.0)
+    assert bar(meter) == (4, 0)  # before the first answer
+    for _ in range(8):
+        meter.answered(PAID)
+    assert bar(meter) == (8.0, 8)
+    meter.answered(PAID)  # more than expected
+    meter.ended(3)
+    assert bar(meter) == (4, 3)
+    meter = Meter(4, None)
+    meter.answered(PAID)
+    assert bar(meter) == (4, 0)
+    assert bar(Meter(0, 0.0)) == (1, 0)  # a bar of nothing would pulse
+
+
+def test_a_line_says_what_is_expected_up_to_the_last_call_and_the_time_left():
+    meter = Meter(2, 10.0, clock=(clock := Clock()))
+    worked(clock, meter, 5, 1)
+    assert meter.line().endswith("5 of about 10 calls, 1.0 calls/s, 100 tokens/s, about 0:00:05 left")
+    worked(clock, meter, 5, 1)
+    assert "10 of about 10 calls" in meter.line() and meter.left_s() is None  # the last topic is being finished
+    worked(clock, meter, 1, 1)
+    assert " 11 calls," in meter.line()
+
+
+def test_answers_of_half_a_second_are_one_tick():
+    meter = Meter(10, None, clock=(clock := Clock()))
+    for _ in range(1000):
+        clock.now += 0.01
+        meter.answered(PAID)
+    assert len(meter._ticks) < 25 and meter.rates() == pytest.approx((100.0, 10_000.0))

@@ -82,7 +82,7 @@ class Meter:
             return (self.expected - self.calls) / rates[0]
         if self.finished == self.topics:
             return 0.0
-        if not self.finished or self.finished == self.topics:
+        if not self.finished:
             return None
         return self.elapsed_s * (self.topics - self.finished) / self.finished
 

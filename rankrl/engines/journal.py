@@ -273,7 +273,8 @@ def _open(path: Path) -> sqlite3.Connection:
     if path.is_dir():
         raise DataError(f"journal {path} is a folder; give the name of a file")
     path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    where = path.absolute()  # as it stands ":memory:" and "file:a?mode=memory" would be no files
+    connection = sqlite3.connect(where, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
