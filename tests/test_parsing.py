@@ -238,12 +238,23 @@ def test_an_answer_that_loops_is_read_in_no_time(looping):
 )
 def test_the_last_answer_is_the_one_the_greedy_pattern_finds(parts):
     text = "".join(parts)
-    greedy = re.search(r"<think>(.*)</think>\s*<answer>(.*?)</answer>", text, re.DOTALL | re.IGNORECASE)
-    reading = parse_winner(text, 2)
-    label = re.fullmatch(r"\[([12])\]", greedy[2].strip()) if greedy else None
-    assert reading.report.unreadable == (label is None)
-    if label:
-        assert reading.ranking.order[0] == int(label[1]) - 1 and reading.reasoning == greedy[1].strip()
+    for compat in ("rankrl", "upstream"):
+        said = text if compat == "upstream" or "<think>" in text else f"<think>{text}"
+        greedy = re.search(r"<think>(.*)</think>\s*<answer>(.*?)</answer>", said, re.DOTALL | re.IGNORECASE)
+        reading = parse_winner(text, 2, compat=compat)
+        label = re.fullmatch(r"\[([12])\]", greedy[2].strip()) if greedy else None
+        assert reading.report.unreadable == (label is None)
+        if label:
+            assert reading.ranking.order[0] == int(label[1]) - 1 and reading.reasoning == greedy[1].strip()
+            assert reading.report.malformed or "<think>" in text
+
+
+@pytest.mark.parametrize("thought", ["because [2]", ""])
+def test_a_thought_that_the_chat_template_has_opened_is_read(thought):
+    text = f"{thought}</think>\n<answer>[3]</answer>"  # was unreadable: every answer of such a model
+    reading = parse_winner(text, 5)
+    assert (reading.ranking.order[0], reading.report, reading.reasoning) == (2, MALFORMED, thought)
+    assert parse_winner(text, 5, compat="upstream").report == UNREADABLE
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,16 @@ def test_the_ideal_answer_is_read_back_as_its_label(template, label, thought):
     assert reading.report.clean
 
 
+def test_an_answer_that_the_wording_has_begun_is_clean(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("mine:\n  user: |-\n    {{ query }}\n    {{ passages|join(' ') }}\n  assistant: <think>\n")
+    for compat in ("rankrl", "upstream"):
+        reading = RankR1(template=str(path), compat=compat).parse("so</think><answer>[2]</answer>", 3)
+        assert (reading.ranking.order, reading.report.clean, reading.reasoning) == ((1, 0, 2), True, "so")
+    assert RankR1(compat="upstream").parse("so</think><answer>[2]</answer>", 3).report.unreadable
+    assert not RankR1().parse("so</think><answer>[2]</answer>", 3).report.unreadable
+
+
 def test_an_oracle_that_reads_the_prompt_finds_the_best_ten_of_a_hundred():
     grades = random.Random(0).sample(range(100), 100)
     listing = CandidateList(Query("q", "?"), tuple(Candidate(f"d{g}", f"grade {g} x") for g in grades))

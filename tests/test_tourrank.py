@@ -195,6 +195,16 @@ def test_stages_of_ones_own():
     assert dataclasses.replace(reranker, stages=None).shown == 20
 
 
+@pytest.mark.parametrize(("stages", "shown"), [(((20, 5), (1, 2)), 100), (((7, 1), (1, 2)), 15), (((1, 100),), 1)])
+def test_the_largest_group_may_be_that_of_a_later_stage(stages, shown):
+    assert TourRank(stages=stages).shown == shown
+
+
+def test_no_stage_at_all_is_refused_before_anything_is_asked():
+    with pytest.raises(ConfigError, match="stages is empty"):
+        TourRank(stages=())
+
+
 @pytest.mark.parametrize("compat", ["rankrl", "upstream"])
 def test_when_nothing_can_be_read_the_first_stage_order_comes_out(compat):
     (ranking,) = drive([TourRank(compat=compat).order(graded(77))], Saying("I cannot."))

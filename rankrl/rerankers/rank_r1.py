@@ -34,7 +34,8 @@ class RankR1:
 
     num_child: children of a heap node, so a prompt shows up to num_child + 1 passages. votes: prompts per choice, each in
     another order. query_tokens, passage_tokens: where texts are cut, counted by `clip` (words unless an engine or a
-    trainer puts its tokenizer in). template: "reasoning", "brief", or a YAML file. compat: see `rankrl.strategies.heap`.
+    trainer puts its tokenizer in). template: "reasoning", "brief", or a YAML file, which may begin the
+    answer with `<think>`. compat: see `rankrl.strategies.heap` and `rankrl.parsing.winner`.
 
     Raises:
         ConfigError: a field is out of its range.
@@ -82,7 +83,8 @@ class RankR1:
 
     def parse(self, text: str, n: int) -> Reading:
         """The chosen passage first, the others as presented; see `rankrl.parsing.winner`."""
-        return parse_winner(text, n)
+        begun = "<think>" if wording("rank_r1", self.template).begun.strip() == "<think>" else ""
+        return parse_winner(begun + text, n, compat=self.compat)
 
     def order(self, listing: CandidateList) -> Steps:
         """The k best by a heap of choices, then the rest in first-stage order."""

@@ -19,7 +19,7 @@ from rankrl.rerankers import _text
 from rankrl.rerankers._fields import check_fields
 from rankrl.rerankers._templates import wording
 from rankrl.strategies import COMPAT, plans
-from rankrl.strategies.tournament import tournament
+from rankrl.strategies.tournament import stages_of, tournament
 from rankrl.types import CandidateList, Messages, Reading
 
 GROUP = 20
@@ -64,12 +64,13 @@ class TourRank:
         for stage in () if self.stages is None else _pairs(self.stages):
             if any(isinstance(part, bool) or not isinstance(part, int) or part < 1 for part in stage):
                 raise ConfigError(f"tourrank: stages must be [groups, pick] pairs of 1 or more, got {self.stages!r}")
+        stages_of(0, self._stages)
         wording("tourrank", self.template)
 
     @property
     def shown(self) -> int:
-        """How many candidates a prompt shows at most: a group of the first stage, of 100 candidates where stages are given."""
-        return GROUP if not self.stages else -(-100 // self.stages[0][0])
+        """How many candidates a prompt shows at most: the largest group, of 100 candidates where stages are given."""
+        return GROUP if self.stages is None else max(1, self.plan(100).shown)
 
     def prompt(self, listing: CandidateList) -> Messages:
         """The request to select `pick` of the listed documents, labelled `Document 1:` and so on in list order."""
