@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 import time
@@ -255,7 +256,13 @@ def test_the_first_stages_share_as_it_is_and_mapped_to_one():
 
 
 def test_bm25_scores_do_not_drown_the_grades_and_missing_ones_are_left_out():
-    for scores, expected in (([30.0, 10.0], (0.4, 0.6)), ([30.0, None], (0.0, 1.0)), ([3.0, 3.0], (0.0, 0.6))):
+    for scores, expected in (
+        ([30.0, 10.0], (0.4, 0.6)),
+        ([30.0, None], (0.0, 1.0)),
+        ([math.inf, 1.0], (0.0, 1.0)),
+        ([1.0, math.nan], (0.0, 1.0)),
+        ([3.0, 3.0], (0.0, 0.6)),
+    ):
         (ranking,) = drive(
             [GroupRank(first_stage=0.4).order(listing(2, scores))], Grading(lambda docid, turn: 10 * (docid == "d1"))
         )

@@ -12,6 +12,7 @@ arXiv:2511.11653 and AQ-MedAI/Diver. Deviations, beside that of `rankrl.strategi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -111,7 +112,7 @@ class GroupRank:
     def _mixed(self, ranking: Ranking, listing: CandidateList) -> Ranking:
         """The ranking with the first stage's share in its scores."""
         given = [candidate.score for candidate in listing.candidates]
-        known = [score for score in given if score is not None]
+        known = [score for score in given if score is not None and math.isfinite(score)]
         if not self.first_stage or ranking.scores is None or len(known) < len(given) or not known:
             return ranking
         low, high = min(known), max(known)
