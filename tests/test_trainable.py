@@ -5,6 +5,8 @@ import pytest
 from rankrl.cards import part_of
 from rankrl.errors import ConfigError
 from rankrl.lookup import names
+from rankrl.rerankers.first import First
+from rankrl.rerankers.rank_r1 import RankR1
 from rankrl.training.dataset import check_trainable
 
 TRAINABLE = {"grouprank", "listwise", "rank_r1", "reasonrank", "setwise", "tourrank"}
@@ -47,6 +49,24 @@ def test_it_is_the_template_that_decides(name, template, reason):
     else:
         with pytest.raises(ConfigError, match=f"{name} cannot be trained with this template: {reason}"):
             check_trainable(name, reranker)
+
+
+def test_a_reranker_that_does_not_say_how_many_it_shows_is_tried_with_two():
+    class Short(RankR1):
+        shown = None
+
+        def prompt(self, listing):
+            assert len(listing) == 2
+            return super().prompt(listing)
+
+    check_trainable("short", Short())
+
+
+def test_the_trainer_itself_refuses_it_before_it_looks_at_the_model():
+    from rankrl.training.policy import RankPolicyTrainer
+
+    with pytest.raises(ConfigError, match="First cannot be trained with this template"):
+        RankPolicyTrainer("no model", rewards=[], reranker=First(), args=None)
 
 
 def test_trl_does_close_a_begun_answer():
