@@ -201,3 +201,10 @@ def test_the_document_is_what_is_cut():
 def test_a_field_out_of_range_is_refused_by_name(wrong):
     with pytest.raises(ConfigError, match=f"prorank: {next(iter(wrong))} must be"):
         ProRank(**wrong)
+
+
+def test_of_several_documents_the_first_is_shown_whole_or_cut():
+    assert ProRank.shown == 1
+    for most, shown in ((100, "Faust Goethe wrote it."), (5, "Faust Goethe")):
+        query, document = fitted(LISTING, clip_words, most)
+        assert (query, document.text) == ("who wrote faust?", shown)
