@@ -301,6 +301,20 @@ def test_every_reranker_comes_out_again_without_a_text(name, n):
         assert replay.tally.unrecorded == 0
 
 
+@pytest.mark.parametrize("left", [0, 2, 5])
+def test_every_request_that_was_never_recorded_is_counted(left):
+    reranker = lookup("yes_no", "rerankers")()  # a request for each passage, all in one batch
+    _, recording = recorded(reranker, [candidates("a", 5)])
+    for at in list(recording.answers)[left:]:
+        del recording.answers[at]
+    lists = textless({"a": [(docid, 1.0) for docid in candidates("a", 5).docids]})
+    tally = replay_orders(reranker, lists, recording, missing="first_stage").tally
+    assert (tally.answers, tally.unrecorded) == (left, 5 - left)
+    if left < 5:
+        with pytest.raises(DataError, match=f"^{5 - left} requests of 1 topics were never recorded"):
+            replay_orders(reranker, lists, recording)
+
+
 def test_two_topics_without_texts_are_never_asked_alike():
     one, two = textless({"a": [("d1", 1.0), ("d2", 0.5)], "b": [("d1", 1.0), ("d2", 0.5)]})
     texts = [one.query.text, two.query.text, *(c.text for c in one.candidates)]
