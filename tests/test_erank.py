@@ -233,9 +233,13 @@ def test_any_text_is_read(text, n):
 @pytest.mark.parametrize("piece", ["<answer>", "</answer>", "<think>", "</think>", "<answer>7</answer>", "1", "<", " "])
 def test_long_answers_take_no_time(piece):
     text = (piece * 100_000)[:100_000]
-    start = time.process_time()
-    parse_grade(text, 1)
-    assert time.process_time() - start < 0.1
+
+    def seconds():
+        start = time.process_time()
+        parse_grade(text, 1)
+        return time.process_time() - start
+
+    assert min(seconds() for _ in range(3)) < 0.05, "the best of three: a collection of garbage takes longer"
 
 
 @given(st.integers(0, 10), st.text(alphabet="ab 7."))
