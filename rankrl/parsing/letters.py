@@ -17,10 +17,12 @@ _LAYOUT = re.compile(r"\s*\[?[A-Z]\](?:\s*>\s*\[[A-Z]\])*\s*")
 _WHOLE = re.compile(r"(?:passage\s*(?::\s*)?)?([a-z])", re.IGNORECASE | re.ASCII)
 _NAMED = re.compile(
     r"\b(?:[Pp]assage|PASSAGE|[Dd]ocument|DOCUMENT)\s*(?::\s*)?[\[(\"'*]{0,4}([A-Z])(?![^\W_])"
-    r"|\[\s*([A-Z])\s*\]"
-    r"|(?:\bis|:)\s*[\[(\"'*]{0,4}([A-Z])[\])\"'*.]{0,4}\s*$"
+    r"|[\[{>]\s*([A-Z])\s*[\]}<]"
+    r"|(?:\bis|\bbe|:)\s*[\[(\"'*]{0,4}([A-Z])[\])\"'*.]{0,4}\s*(?:$|[,;]|(?:because|since|as)\b)"
 )
-_LEADING = re.compile(r"[\s\[(\"'*]{0,40}([A-Z])\s*(?:[\])\"'.:,;*\n-]|$)")
+_LEADING = re.compile(
+    r"[\s\[(\"'*]{0,40}(?:([A-Z])\s*(?:[\])\"'.:,;*\n-]|$)|([A-HJ-Z])\s+(?:is|answers|because|since)\b)"
+)
 
 
 def position(letter: str) -> int:
@@ -66,7 +68,8 @@ def parse_letter(text: str, n: int, *, compat: str = "rankrl") -> Reading:
     """The passage that an answer such as `Passage B`, `B` or `[B]` chooses, put first; the others as presented.
 
     The first label in range counts; an answer that is more than a label is `malformed`, and one without a label unreadable.
-    A letter alone is a label at the beginning, before a mark ("B: it says …"), not "A" and "I" in a sentence. What comes up
+    A letter alone is a label at the beginning ("B: it says …", "B is best"), in brackets, and after "is", "be" or a colon; "A"
+    and "I" in a sentence are not. What comes up
     to the last `</think>` is the reasoning.
 
     compat="upstream" takes only what llm-rankers takes: the answer, in capitals, must be one letter and nothing else, where
@@ -79,6 +82,6 @@ def parse_letter(text: str, n: int, *, compat: str = "rankrl") -> Reading:
     if whole := _WHOLE.fullmatch(answer.strip().strip("[](){}\"'*.:`")):
         return reading_of_choice([position(whole[1].upper())], n, reasoning=reasoning)
     leading = _LEADING.match(answer)
-    letters = [leading[1]] if leading else []
+    letters = [leading[leading.lastindex or 0]] if leading else []
     letters += [found[found.lastindex or 0] for found in _NAMED.finditer(answer)]
     return reading_of_choice(map(position, letters), n, malformed=True, reasoning=reasoning)

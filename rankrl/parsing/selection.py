@@ -12,11 +12,14 @@ from rankrl.types import Reading
 _ITEM = re.compile(
     r"\b(?:documents?\b[\s:#\[(\"'*]{0,8}|(?<=[,&;]\s)|(?<=[,&;])|(?<=\band\s))(\d+)", re.IGNORECASE | re.ASCII
 )
+_NUMBER = re.compile(r"\d+", re.ASCII)
+_WORD = re.compile(r"[^\W\d_]")
 _NAMED = re.compile(r"\bdocuments?\b[\s:#\[(\"'*]{0,8}(\d+)", re.IGNORECASE | re.ASCII)
-_BARE_LINE = re.compile(
-    r"[\s>*•-]{0,20}(?:\d{1,3}[.)]\s{0,4})?[\s\[(\"'*]{0,8}document\s{0,4}#?\[?(\d+)[\])\"'*\s,;.]{0,12}",
+_ITEM_LINE = re.compile(
+    r"[\s>*•-]{0,20}(?:\d{1,3}[.)]\s{0,4})?[\s\[(\"'*]{0,8}document\s{0,4}#?\[?(\d+)[\])\"'*\s,;.]{0,12}([:(–—-].*)?",
     re.IGNORECASE | re.ASCII,
 )
+_AND_OR_WORD = re.compile(r"\band\b|([^\W\d_])", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"\.(?=\s|$)")
 _LAYOUT = re.compile(r"Document \d+(?:, Document \d+)*\.?", re.ASCII)
 
@@ -24,11 +27,12 @@ _LAYOUT = re.compile(r"Document \d+(?:, Document \d+)*\.?", re.ASCII)
 def parse_selection(text: str, n: int, pick: int | None = None, *, compat: str = "rankrl") -> Reading:
     """The documents that an answer such as `Document 3, Document 1` selects, first; the others as presented.
 
-    scores: 1.0 for a document that is selected, 0.0 for another. The last line that names a document counts, with the lines
-    above it where each holds one document alone (a list written one below the other); of a line, what comes from its first
-    document to the end of the sentence. What comes up to the last `</think>` is the reasoning. Numbers out of range and
-    repeated ones are ignored and counted. missing: how many fewer than `pick` there are; `malformed`: another layout, or more.
-    Without `pick` any number of them will do.
+    scores: 1.0 for a document that is selected, 0.0 for another. The last line that names documents and says nothing else
+    counts, or else the last that names one; with the lines above it where each begins with one document and names no other (a
+    list written one below the other, with or without reasons); of a line, what comes from its first document to the end of
+    the sentence. Where no document is named and nothing else is said, bare numbers count. What comes up to the last
+    `</think>` is the reasoning. Numbers out of range and repeated ones are ignored and counted. missing: how many fewer than
+    `pick` there are; `malformed`: another layout, or more. Without `pick` any number of them will do.
 
     TourRank's code (arXiv:2406.11678) reads the last line with `Document`, after its last colon and up to its first full
     stop, split at commas, the last word of each part. compat="upstream" does the same, and keeps what it does with other
@@ -52,14 +56,15 @@ def parse_selection(text: str, n: int, pick: int | None = None, *, compat: str =
 
 def _numbers(answer: str) -> list[str]:
     lines = answer.splitlines()
-    last = next((i for i in range(len(lines) - 1, -1, -1) if _NAMED.search(lines[i])), None)
-    if last is None:
-        return []
-    if _BARE_LINE.fullmatch(lines[last]):
+    naming = [i for i, line in enumerate(lines) if _NAMED.search(line)]
+    if not naming:
+        return [] if _WORD.search(answer) else _NUMBER.findall(answer)
+    last = next((i for i in reversed(naming) if not _says_more(lines[i])), naming[-1])
+    if _item(lines[last]):
         numbers = []
         for line in reversed(lines[: last + 1]):
-            if found := _BARE_LINE.fullmatch(line):
-                numbers.append(found[1])
+            if number := _item(line):
+                numbers.append(number)
             elif line.strip():
                 break
         return numbers[::-1]
@@ -68,6 +73,17 @@ def _numbers(answer: str) -> list[str]:
     assert first is not None
     end = _SENTENCE_END.search(line, first.end())
     return _ITEM.findall(line[first.start() : end.start() if end else len(line)])
+
+
+def _says_more(line: str) -> bool:
+    """True when there are words beside the names of documents."""
+    return any(found[1] for found in _AND_OR_WORD.finditer(_NAMED.sub("", line)))
+
+
+def _item(line: str) -> str:
+    """The number of a line of a list, which begins with a document and names no other; "" of another line."""
+    found = _ITEM_LINE.fullmatch(line)
+    return found[1] if found and not (found[2] and _NAMED.search(found[2])) else ""
 
 
 def _upstream(text: str, n: int) -> list[int]:
