@@ -92,6 +92,14 @@ def test_texts_are_cut_in_both_places():
     assert reranker.prompt(PAIR)[0]["content"] == "Query: who? Document0: T first Document1: second one Relevant:"
 
 
+def test_a_third_candidate_is_not_shown(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("a:\n  user: '{{ n }}: {{ passages|join }} {{ first }} {{ second }}'\n")
+    three = CandidateList(PAIR.query, (*PAIR.candidates, Candidate("c", "third one")))
+    for reranker in (PRP(), PRP(template=str(path))):
+        assert reranker.prompt(three) == reranker.prompt(PAIR)
+
+
 def test_all_pairs_of_the_toy():
     order, ranking, judge = ranked(PRP(sort="allpair"), "abcd", toy)
     assert (order, ranking.scores, judge.prompts, judge.rounds) == ("badc", (1.5, 2.5, 0.5, 1.5), 12, 1)
