@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import settings as tried
 from hypothesis import strategies as st
 
-from rankrl.engines import _running
+from rankrl.engines import _continuous, _running
 from rankrl.engines.drive import drive, drive_all
 from rankrl.engines.journal import Journal
 from rankrl.engines.ledger import Cost, Ledger, Limits
@@ -690,3 +690,31 @@ def test_what_a_finished_ordering_has_asked_is_let_go_before_the_next_one_asks(c
     engine.concurrent = concurrent
     drive([order(name) for name in range(3)], engine)
     assert still[0] == 0 and max(still) <= concurrent  # a thread keeps the last it was given
+
+
+def test_a_long_list_that_was_refused_goes_on_when_nothing_is_under_way():
+    """Alone it fits: more of what is left may be reserved then."""
+    engine = Echo()
+    engine.concurrent = 4
+    ledger = Ledger(engine, Limits(max_tokens=5_000))
+    driven = drive_all([asking([f"a{i:03}" for i in range(3)]), asking([f"b{i:03}" for i in range(640)])], ledger)
+    assert driven.unfinished == frozenset() and ledger.cost.calls == 643
+
+
+def test_what_is_held_is_what_is_wanted_now():
+    run = _running.Running([asking(["x" * 1000] * 3, ["y"])], Echo(), 512, None, None, None)
+    (live,) = run.start_more()
+    assert run.size == 3 * (600 + 1000)
+    live.memory.update((request.key, Answer("")) for request in live.wanted)
+    assert run.go_on(live) and run.size == 600 + 1
+
+
+def test_patience_with_a_limit_is_counted_in_answers():
+    run = _running.Running([], Echo(), 512, None, None, None)
+    continuous = _continuous.Continuous(run, 2)
+    continuous.patience, continuous.flying = 2, {"key": (ask("x"), [])}
+    continuous.held[0] = _running.Live(0, asking(), missing={"other": ask("y")})
+    for patience, held in ((1, 1), (0, 1), (0, 0)):
+        continuous._send()
+        assert (continuous.patience, len(continuous.held)) == (patience, held)
+    continuous._end(0.0)

@@ -338,6 +338,8 @@ def test_a_run_that_a_limit_stops_is_written_and_says_so_and_goes_on_with_its_jo
         capsys.readouterr()
         codes.append(rerank(*more))
         found = read_provenance("out/new.trec")
+        if len(codes) == 1:
+            assert found["unfinished"] == ["q1", "q2"]
         if len(codes) == 2:  # 7 calls finish a topic
             said = capsys.readouterr().err
             assert "stopped by max_calls 5" in said and "1 of 2 topics are finished, 1 are not" in said
@@ -446,6 +448,14 @@ def test_a_device_gets_no_description_beside_it(folder, monkeypatch):
     monkeypatch.setattr("rankrl.provenance.write_provenance", lambda *given: written.append(given))
     assert rerank("-o", os.devnull) == 0
     assert written == []
+
+
+def test_a_device_gets_no_scores_beside_it(folder):
+    (folder / "null").symlink_to(os.devnull)
+    assert rerank("-o", "null", reranker="own_reranker:Scoring") == 0
+    assert not (folder / "null.scores.jsonl").exists()
+    assert rerank("-o", "null", "--scores", "s.tsv", reranker="own_reranker:Scoring") == 0
+    assert len((folder / "s.tsv").read_text().splitlines()) == 1 + 16
 
 
 def test_a_stale_description_of_the_first_stage_is_said_and_left_out(folder, capsys):
@@ -582,3 +592,10 @@ def test_explained_calls_tell_what_was_begun_and_what_the_journal_gave(folder):
         assert rerank(*more, reranker="own_reranker:Begun") == 0
         _, *calls = lines("calls.jsonl")
         assert [(call["begun"], call["cached"]) for call in calls] == [("Relevant:", cached)] * 2
+
+
+def test_a_foreign_file_in_the_place_of_the_description_is_said_before_anything_is_asked(folder, capsys):
+    (folder / "out").mkdir()
+    (folder / "out" / "new.trec.json").mkdir()
+    assert rerank() != 0
+    assert "new.trec.json" in capsys.readouterr().err and not (folder / "asked.log").exists()

@@ -149,7 +149,7 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
         type=int,
         default=512,
         metavar="N",
-        help="topics in flight at once, at most (default: %(default)s)",
+        help="topics in flight at once, at most; fewer while they ask for very much (default: %(default)s)",
     )
 
 

@@ -61,7 +61,7 @@ class Running:
     def start_more(self) -> list[Live]:
         """The orderings that start now and want something."""
         started = []
-        while self.waiting and len(self.live) < self.max_live and (self.size < HELD or not self.live):
+        while self.waiting and len(self.live) < self.max_live and self.size < HELD:
             index, steps = self.waiting.popleft()
             live = self.live[index] = Live(index, steps)
             if self._advance(live, None):
