@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import random
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from rankrl.engines._batching import plan
 from rankrl.engines._generation import gumbel_sampler
+from rankrl.engines._growing import roomy
 from rankrl.engines.transformers import TokenClip, TransformersEngine, load_tokenizer
 from rankrl.errors import ConfigError, DataError
 from rankrl.types import Request
@@ -266,18 +268,63 @@ def test_a_batch_holds_at_most_the_tokens_and_prompts_allowed():
     assert all(len(b) <= 4 for b in batches) and [len(b) for b in batches] == [1, 2, 4, 4, 1]
 
 
+def test_a_batch_of_free_answers_has_room_for_the_answers(tiny_model_dir):
+    requests = [Request([{"role": "user", "content": f"river {i}"}]) for i in range(8)]
+    scored = [replace(request, choices=("yes", "no")) for request in requests]
+    engine = TransformersEngine(tiny_model_dir, max_new_tokens=200, batch_tokens=900, device="cpu")
+    prompts = engine.render(requests)
+    assert max(map(len, prompts)) < 25
+    batches = list(engine._batches(prompts, [[]] * 8 + [[(1,)]] * 8))
+    assert [len(batch.rows) for batch in batches] == [4, 4]
+    assert [len(batch.rows) for batch in engine._batches(engine.render(scored), [[(1,)]] * 8)] == [8]
+
+
+@pytest.mark.parametrize("begun", [0, 5])
+def test_a_growing_cache_holds_what_that_of_transformers_holds(engine, begun):
+    import torch
+    from transformers.cache_utils import DynamicCache
+
+    torch.manual_seed(1)
+    theirs = DynamicCache(config=engine.model.config)
+    for layer in range(2 if begun else 0):
+        front = torch.randn(1, 2, begun, 16)
+        theirs.update(front.expand(3, -1, -1, -1), -front.expand(3, -1, -1, -1), layer)
+    ours = roomy(engine.model, copy.deepcopy(theirs) if begun else None)
+    taken = set()
+    for places in [7, *[1] * 200, 90, 1]:
+        for layer in range(2):
+            keys, values = torch.randn(3, 2, places, 16), torch.randn(3, 2, places, 8)
+            values = torch.cat([values, values], -1)
+            before = ours.layers[layer].keys
+            kept = before.clone() if before is not None else None
+            found, expected = ours.update(keys, values, layer), theirs.update(keys, values, layer)
+            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+            assert kept is None or torch.equal(kept, before)  # what was told before stays as it was
+            taken.add(found[0].data_ptr())
+        assert ours.get_seq_length() == theirs.get_seq_length()
+    assert len(taken) <= 8, "it copies itself"
+
+
+def test_answers_are_generated_with_a_cache_that_grows(engine, monkeypatch):
+    seen = []
+    generate = engine.model.generate
+    monkeypatch.setattr(engine.model, "generate", lambda **told: seen.append(told) or generate(**told))
+    engine.generate([Request([{"role": "user", "content": "river"}])])
+    assert {type(layer).__name__ for layer in seen[0][engine._traits.cache].layers} == {"GrowingLayer"}
+
+
 PROMPTS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=60).map(tuple), max_size=30)
 
 
-@given(PROMPTS, st.integers(1, 9), st.integers(1, 200), st.integers(0, 40))
-def test_every_prompt_is_in_one_batch_and_shares_what_it_says(prompts, size, tokens, front):
+@given(PROMPTS, st.integers(1, 9), st.integers(1, 200), st.integers(0, 40), st.integers(0, 60))
+def test_every_prompt_is_in_one_batch_and_shares_what_it_says(prompts, size, tokens, front, room):
     prompts = [(7,) * front + prompt for prompt in prompts]
-    batches = plan(prompts, size=size, tokens=tokens, sharing=True)
+    batches = plan(prompts, size=size, tokens=tokens, sharing=True, room=room)
     assert sorted(i for batch in batches for i in batch.rows) == list(range(len(prompts)))
     widths = [max(len(prompts[i]) for i in batch.rows) for batch in batches]
     assert widths == sorted(widths, reverse=True)
     for batch, width in zip(batches, widths, strict=True):
-        assert len(batch.rows) <= size and (len(batch.rows) == 1 or len(batch.rows) * width <= tokens)
+        assert len(batch.rows) <= size and (len(batch.rows) == 1 or len(batch.rows) * (width + room) <= tokens)
         assert len({prompts[i][: batch.shared] for i in batch.rows}) == 1
         assert all(len(prompts[i]) > batch.shared for i in batch.rows)
         assert batch.shared == 0 or batch.shared + len(batch.rows) * (width - batch.shared) < len(batch.rows) * width

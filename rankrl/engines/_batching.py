@@ -25,29 +25,30 @@ class Batch:
     shared: int = 0
 
 
-def plan(prompts: Sequence[Tokens], *, size: int, tokens: int, sharing: bool) -> list[Batch]:
-    """The batches of the prompts, at most `size` prompts and `tokens` tokens with padding each; a longer prompt goes alone.
+def plan(prompts: Sequence[Tokens], *, size: int, tokens: int, sharing: bool, room: int = 0) -> list[Batch]:
+    """The batches of the prompts, at most `size` prompts and `tokens` tokens each, padding and `room` tokens for every answer
+    included; a longer prompt goes alone.
 
     Prompts of like length go together, so that little is padded. With `sharing`, prompts that begin alike go together instead
     where that leaves fewer tokens to compute. Longest batch first, so that what does not fit into memory fails at once.
     """
     by_length = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
-    batches = [_batch(prompts, rows, sharing) for rows in _cut(prompts, by_length, size, tokens)]
+    batches = [_batch(prompts, rows, sharing) for rows in _cut(prompts, by_length, size, tokens, room)]
     if sharing and len(prompts) > 1:
         by_text = sorted(range(len(prompts)), key=lambda i: (prompts[i], i))
-        alike = [_batch(prompts, rows, sharing) for rows in _cut(prompts, by_text, size, tokens)]
+        alike = [_batch(prompts, rows, sharing) for rows in _cut(prompts, by_text, size, tokens, room)]
         if WORTH * sum(_cost(prompts, b) for b in alike) < sum(_cost(prompts, b) for b in batches):
             batches = alike
     return sorted(batches, key=lambda batch: -max(len(prompts[i]) for i in batch.rows))
 
 
-def _cut(prompts: Sequence[Tokens], order: Sequence[int], size: int, tokens: int) -> Iterator[list[int]]:
+def _cut(prompts: Sequence[Tokens], order: Sequence[int], size: int, tokens: int, room: int) -> Iterator[list[int]]:
     """Runs of `order` that fit into a batch."""
     batch: list[int] = []
     width = 0
     for i in order:
         wider = max(width, len(prompts[i]))
-        if batch and (len(batch) == size or (len(batch) + 1) * wider > tokens):
+        if batch and (len(batch) == size or (len(batch) + 1) * (wider + room) > tokens):
             yield batch
             batch, wider = [], len(prompts[i])
         batch.append(i)

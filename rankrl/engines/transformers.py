@@ -13,6 +13,7 @@ from rankrl.engines._batching import Batch, plan
 from rankrl.engines._clip import TokenClip
 from rankrl.engines._forward import padded, shared_cache, traits_of, with_shared
 from rankrl.engines._generation import Recorder, StopTexts, cut_at, gumbel_sampler
+from rankrl.engines._growing import roomy
 from rankrl.engines._loading import context_length, fingerprint, load_model, load_tokenizer
 from rankrl.engines._options import check_fits, check_temperature, check_whole, seed_of
 from rankrl.engines._prompts import Prompt, Renderer
@@ -35,9 +36,9 @@ class TransformersEngine:
     max_new_tokens: where a free answer is cut (finish_reason "length"). temperature: 0 takes the likeliest token; above 0 each
     request samples with noise of its own, seeded by (seed, request), its `sample` number included.
     chat_template_kwargs: what the chat template is told besides the messages, such as {"enable_thinking": False}.
-    batch_size, batch_tokens: at most so many prompts, and so many prompt tokens with padding, at once. share_prefixes: what the
-    prompts of a batch begin with alike is computed once, where that saves a quarter of its tokens or so. device: "auto" is
-    CUDA when there is one. dtype: "auto" is float32 on CPU and the checkpoint's own elsewhere.
+    batch_size, batch_tokens: at most so many prompts at once, and so many tokens, padding and max_new_tokens included.
+    share_prefixes: what the prompts of a batch begin with alike is computed once, where that saves a quarter of its tokens or
+    so. device: "auto" is CUDA when there is one. dtype: "auto" is float32 on CPU and the checkpoint's own elsewhere.
 
     Choices are scored from the model's own distribution (temperature 1), as are log-probabilities. Sampling settings that a
     checkpoint brings in its generation_config (temperature, top_k, penalties) are dropped; its end-of-sequence tokens are kept.
@@ -54,7 +55,7 @@ class TransformersEngine:
         max_new_tokens: int = 2048,
         temperature: float = 0.0,
         seed: int = 0,
-        batch_size: int = 16,
+        batch_size: int = 64,
         batch_tokens: int = 131_072,
         share_prefixes: bool = True,
         chat_template_kwargs: dict[str, Any] | None = None,
@@ -179,8 +180,8 @@ class TransformersEngine:
             kinds.setdefault((bool(choices[i]), begun, size), []).append(i)
         sharing = self.share_prefixes and self._traits.shareable
         for rows in kinds.values():
-            ids = [prompts[i].ids for i in rows]
-            for batch in plan(ids, size=self.batch_size, tokens=self.batch_tokens, sharing=sharing):
+            ids, room = [prompts[i].ids for i in rows], 0 if choices[rows[0]] else self.max_new_tokens
+            for batch in plan(ids, size=self.batch_size, tokens=self.batch_tokens, sharing=sharing, room=room):
                 yield Batch(tuple(rows[i] for i in batch.rows), batch.shared)
 
     def _score(
@@ -234,12 +235,11 @@ class TransformersEngine:
             begun = torch.tensor([(self.start_id, *prompt.begun) for prompt in prompts], device=device)
             return {"input_ids": sources, "attention_mask": mask, "decoder_input_ids": begun}
         whole, mask = with_shared(ids, shared, self.pad_id, device)
-        cache = shared_cache(self.model, self._traits, ids[0][:shared], len(ids)) if shared else None
-        return {
-            "input_ids": whole,
-            "attention_mask": mask,
-            **({self._traits.cache: cache} if cache is not None else {}),
-        }
+        told = {"input_ids": whole, "attention_mask": mask}
+        if self._traits.shareable:
+            cache = shared_cache(self.model, self._traits, ids[0][:shared], len(ids)) if shared else None
+            told |= {self._traits.cache: made} if (made := roomy(self.model, cache)) is not None else {}
+        return told
 
     def _answer(
         self,
