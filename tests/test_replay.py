@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -308,11 +309,24 @@ def test_every_request_that_was_never_recorded_is_counted(left):
     for at in list(recording.answers)[left:]:
         del recording.answers[at]
     lists = textless({"a": [(docid, 1.0) for docid in candidates("a", 5).docids]})
-    tally = replay_orders(reranker, lists, recording, missing="first_stage").tally
-    assert (tally.answers, tally.unrecorded) == (left, 5 - left)
+    told = []
+    replay = replay_orders(reranker, lists, recording, missing="first_stage", on_call=lambda *call: told.append(call))
+    assert (replay.tally.answers, replay.tally.unrecorded) == (left, 5 - left)
+    assert len(told) == 5 and all(len(answer.scores) == len(asked.choices) == 2 for asked, answer, _ in told)
     if left < 5:
         with pytest.raises(DataError, match=f"^{5 - left} requests of 1 topics were never recorded"):
             replay_orders(reranker, lists, recording)
+
+
+def test_answers_that_were_cut_are_counted():
+    reranker = lookup("listwise", "rerankers")()
+    _, recording = recorded(reranker, [candidates("a", 40)])
+    for number, kept in enumerate(recording.answers.values()):
+        for key, (begun, answer) in kept.items():
+            kept[key] = (begun, replace(answer, finish_reason="stop" if number else "length"))
+    lists = textless({"a": [(docid, 1.0) for docid in candidates("a", 40).docids]})
+    tally = replay_orders(reranker, lists, recording).tally
+    assert (tally.answers, tally.truncated) == (3, 1)
 
 
 def test_two_topics_without_texts_are_never_asked_alike():
