@@ -599,3 +599,20 @@ def test_a_foreign_file_in_the_place_of_the_description_is_said_before_anything_
     (folder / "out" / "new.trec.json").mkdir()
     assert rerank() != 0
     assert "new.trec.json" in capsys.readouterr().err and not (folder / "asked.log").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "engine"),
+    [
+        ((), "transformers"),
+        (("--engine=openai",), "openai"),
+        (("--engine", "classifier", "--engine=openai"), "openai"),
+        (("--engine=classifier", "--engine", "openai"), "openai"),
+    ],
+)
+def test_help_ends_with_the_fields_and_the_options_of_the_engine_that_counts(capsys, given, engine):
+    with pytest.raises(SystemExit):
+        main(["rerank", "rank_r1", *given, "--help"])
+    said = capsys.readouterr().out
+    assert "fields of rank_r1 (--option):\n  num_child=" in said and f"options of the engine {engine} (" in said
+    assert ("base_url" in said.rpartition("options of the engine")[2]) == (engine == "openai")

@@ -161,9 +161,10 @@ def add_named_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) ->
     from rankrl.reranking import engine_class
 
     part = part_of(argv[0])
-    given = [after for before, after in pairwise(argv) if before == "--engine"]
-    given += [word.partition("=")[2] for word in argv if word.startswith("--engine=")]
-    engine = given[-1] if given else str(getattr(part, "engine", "transformers"))
+    engine = str(getattr(part, "engine", "transformers"))
+    for word, after in pairwise([*argv, ""]):  # the last one counts
+        if word == "--engine" or word.startswith("--engine="):
+            engine = after if word == "--engine" else word.partition("=")[2]
     parser.epilog = (
         f"{inspect.getdoc(part)}\n\nfields of {argv[0]} (--option):\n  {_defaults(part)}\n\n"
         f"options of the engine {engine} (--engine-option, or a flag above):\n  {_defaults(engine_class(engine))}"
