@@ -475,6 +475,15 @@ def test_the_same_calls_are_read_by_another_rule(collection):
         assert ranked(read_run("out.trec")["b"])[:5] == first
 
 
+def test_another_reranker_reads_calls_with_its_own_settings_and_without_a_remark_on_its_words(collection, capsys):
+    assert rerank("listwise", "--explain", "calls.jsonl", "--option", "passage_words=7") == 0
+    capsys.readouterr()
+    assert replay("calls.jsonl", "--reranker", "reasonrank", output="again.trec") == 0
+    said = capsys.readouterr().err
+    assert "read by reasonrank: 3 topics, 2 answers" in said and "other words" not in said
+    assert read_provenance("again.trec")["replay"]["reranker"]["settings"]["window"] == 20
+
+
 def test_what_was_never_asked_is_counted_named_and_can_be_read_as_unreadable(collection, capsys):
     assert rerank("rank_r1", "--explain", "calls.jsonl", "--option", "num_child=3", "--option", "shuffle=false") == 0
     lines = Path("calls.jsonl").read_text().splitlines()
