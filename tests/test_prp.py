@@ -264,7 +264,8 @@ def test_words_are_read(text, order, unreadable):
 
 
 @pytest.mark.parametrize(
-    ("text", "order"), [(" A is more relevant", (0, 1)), (" B provides more", (1, 0)), ("B > A", (1, 0))]
+    ("text", "order"),
+    [(" A is more relevant", (0, 1)), (" A provides more", (0, 1)), (" B provides more", (1, 0)), ("B > A", (1, 0))],
 )
 def test_a_letter_that_goes_on_the_begun_answer_is_read(text, order, tmp_path):
     for template in ("chat", "t5"):
@@ -273,7 +274,7 @@ def test_a_letter_that_goes_on_the_begun_answer_is_read(text, order, tmp_path):
     assert PRP(compat="upstream").parse(text, 2).report.unreadable
     path = tmp_path / "mine.yaml"
     path.write_text("a:\n  user: '{{ query }} {{ first }} {{ second }}'\n")
-    assert PRP(template=str(path)).parse(text, 2).report.unreadable, "nothing was begun: a sentence"
+    assert PRP(template=str(path)).parse("A provides more", 2).report.unreadable, "nothing was begun: a sentence"
 
 
 @pytest.mark.parametrize("template", variants("prp"))

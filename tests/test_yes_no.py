@@ -79,6 +79,7 @@ def test_a_missing_word_makes_the_other_no_more_certain_than_it_must_be():
     assert read(ours, None, -9.0) == pytest.approx(0.5), "no is rare and yes rarer: nothing is known for sure"
     reading = ours.read(Answer("", scores=(None, None)), 1)
     assert reading.scores == (None,) and reading.report.unreadable
+    assert ours.read(Answer("", scores=(-1.0, -1.0)), 3).scores == (0.5, None, None)
 
 
 def test_unknown_documents_follow_and_the_order_is_not_that_of_saturated_probabilities():
@@ -120,6 +121,7 @@ def test_the_words_and_the_room_of_a_users_file(tmp_path):
         "a:\n  user: '{{ query }} | {{ passages|join }} | {{ document }}'\n  choices: [Ja, Nein]\n  max_length: 5\n"
         "b:\n  user: '{{ query }} {{ document }}'\n"
         "c:\n  user: '{{ document }}'\n  choices: [Ja, Ja]\n"
+        "g:\n  user: '{{ document }}'\n  choices: [1, 2]\n"
         "d:\n  user: '{{ document }}'\n  max_length: many\n"
         "e:\n  user: '{{ document }}'\n  max_length: 0\n"
         "f:\n  user: '{{ document }}'\n  max_length: 1\n"
@@ -132,6 +134,8 @@ def test_the_words_and_the_room_of_a_users_file(tmp_path):
     assert YesNo(template=f"{path}:b").words == ("yes", "no")
     with pytest.raises(ConfigError, match=r"choices of template .* must be two different texts, got \['Ja', 'Ja'\]"):
         YesNo(template=f"{path}:c")
+    with pytest.raises(ConfigError, match=r"must be two different texts, got \[1, 2\]"):
+        YesNo(template=f"{path}:g")
     with pytest.raises(ConfigError, match=r"max_length of template .* must be 1 or more, got 'many'"):
         YesNo(template=f"{path}:d")
     with pytest.raises(ConfigError, match=r"max_length of template .* must be 1 or more, got 0"):
