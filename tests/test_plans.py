@@ -194,6 +194,17 @@ def test_the_fewest_of_a_heap_are_reached(n, children, k):
     assert game.calls == plan.calls_min + again
 
 
+@pytest.mark.parametrize(("ordering", "plan_of"), [(heap, plans.heap), (bubble, plans.bubble)])
+@given(
+    n=st.integers(2, 24), children=st.integers(2, 8), k=st.integers(1, 5), votes=st.integers(2, 7), seed=st.integers()
+)
+@settings(max_examples=60)
+def test_every_vote_of_a_choice_is_a_call(ordering, plan_of, n, children, k, votes, seed):
+    once = play(ordering(Toy(), listing_of(range(n)), children=children, k=k, shuffle=False), best)
+    game = play(ordering(Toy(), listing_of(range(n)), children=children, k=k, votes=votes, seed=seed), best)
+    assert game.calls == votes * once.calls and game.calls <= plan_of(n, children=children, k=k, votes=votes).calls_max
+
+
 def asked_under_all_answers(game_of):
     """How many different groups a game asks about, for each way in which they can be answered."""
     script = []

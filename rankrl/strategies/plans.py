@@ -27,9 +27,9 @@ class Plan:
     """What one list costs. A call is a request that no earlier one of the same list equals: equal ones are sent once.
 
     calls_min, calls_max: the fewest and the most, whatever is answered. calls_mean: when every answer is right and the list
-    comes in random order; a good first stage makes heaps cheaper. Votes and rounds are asked for anew where an order drawn
-    for them comes again; the lists of shuffles are counted as all different. depth: the longest chain of calls that wait for
-    one another, at most. shown: candidates in a prompt, at most.
+    comes in random order; a good first stage makes heaps cheaper. Where an order is drawn (shuffles, votes, rounds) those of
+    different groups and lists are counted as different. depth: the longest chain of calls that wait for one another, at most.
+    shown: candidates in a prompt, at most.
     """
 
     calls_min: int
