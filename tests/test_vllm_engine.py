@@ -188,6 +188,12 @@ def test_samples_differ_repeat_and_do_not_depend_on_the_batch(folder):
     other = vllm_of(folder, temperature=1.0, seed=1)
     assert other.generate(requests) != together
     assert other.fingerprint != warm.fingerprint
+    hot = vllm_of(folder, temperature=2.0)
+    told = hot.generate([user("name a river", sample=i, logprobs=True) for i in range(40)])
+    assert {len(answer.tokens[-1].alternatives) for answer in told if answer.tokens} == {20}, (
+        "the token drawn is told beside them"
+    )
+    hot.close()
     scored = [user("name a river", choices=("Rhine", "Nile"), sample=i) for i in range(2)]
     same(warm.generate(scored), transformers_of(folder).generate(scored))
     warm.close()
@@ -207,6 +213,8 @@ def test_a_common_beginning_is_computed_once_and_changes_nothing(folder, engine)
         same(answers, without, tolerance=1e-5)
     assert [answer.cached_tokens for answer in without] == [0] * 4
     assert min(answer.cached_tokens for answer in again) >= 128
+    new = user("once " + LONG * 4, choices=("passage A", "passage B"))
+    assert [a.cached_tokens > 0 for a in engine.generate([new]) + engine.generate([new])] == [False, True]
 
 
 def adapter_of(folder, target, **changes):
@@ -327,7 +335,8 @@ def test_what_vllm_refuses_is_one_line(folder, tmp_path):
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"temperature": -1}, "temperature must be 0 or more"),
+        ({"temperature": -1}, "temperature must be 0 to 2"),
+        ({"temperature": 2.5}, "temperature must be 0 to 2"),
         ({"max_new_tokens": 0}, "max_new_tokens must be a whole number"),
         ({"max_model_len": 1.5}, "max_model_len must be a whole number"),
         ({"tensor_parallel_size": 0}, "tensor_parallel_size"),
@@ -361,6 +370,8 @@ def test_the_fingerprint_is_of_what_decides_the_answers(folder, tmp_path, engine
     )
     assert fingerprint(max_new_tokens=7) != engine.fingerprint
     assert fingerprint(chat_template_kwargs={"x": 1}) != engine.fingerprint
+    assert fingerprint(dtype="bfloat16") != engine.fingerprint
+    assert fingerprint(engine_options={"kv_cache_memory_bytes": 1 << 26, "seed": 3}) != engine.fingerprint
     weights = load_file(copy / "model.safetensors")
     name = sorted(weights)[3]
     weights[name] += 1e-3 * torch.ones_like(weights[name])

@@ -21,16 +21,18 @@ def check_whole(least: int = 1, most: int | None = None, /, **options: object) -
             raise ConfigError(f"{name} must be a whole number of {least} {upto}, got {value!r}")
 
 
-def check_temperature(temperature: Any, *, unsent: str = "") -> None:
-    """unsent: what None means, where it is accepted.
+def check_temperature(temperature: Any, *, most: int | None = None, unsent: str = "") -> None:
+    """most: what the engine takes at most. unsent: what None means, where it is accepted.
 
     Raises:
-        ConfigError: it is no finite number of 0 or more.
+        ConfigError: it is no finite number of 0 or more, or more than `most`.
     """
     if unsent and temperature is None:
         return
-    if not is_number(temperature) or not 0 <= temperature < float("inf"):
-        raise ConfigError(f"temperature must be 0 or more{unsent}, got {temperature!r}")
+    good = is_number(temperature) and 0 <= temperature < float("inf") and (most is None or temperature <= most)
+    if not good:
+        upto = "or more" if most is None else f"to {most}"
+        raise ConfigError(f"temperature must be 0 {upto}{unsent}, got {temperature!r}")
 
 
 def is_number(value: Any) -> bool:

@@ -42,7 +42,7 @@ class VllmEngine:
 
     model: a folder with config.json, a folder with adapter_config.json (LoRA by PEFT; its base is served with the adapter
     over it), or a name on the Hugging Face hub; causal models. max_new_tokens, temperature, seed, chat_template_kwargs: as of
-    that engine; above temperature 0 each answer has a seed of its own too, but the draws differ. dtype: "auto" is float32 on
+    that engine, but vLLM takes temperatures up to 2 and draws other samples from the same seeds. dtype: "auto" is float32 on
     CPU and the checkpoint's own elsewhere. max_model_len: the context to make room for, at most the model's own, which is
     the default. gpu_memory_utilization: the part of the device's memory to take (None: vLLM's own default); on CPU a part of
     the machine's, where None is 2 GiB for keys and values, or VLLM_CPU_KVCACHE_SPACE. tensor_parallel_size: over how many
@@ -78,7 +78,7 @@ class VllmEngine:
         check_whole(max_new_tokens=max_new_tokens, tensor_parallel_size=tensor_parallel_size)
         if max_model_len is not None:
             check_whole(max_model_len=max_model_len)
-        check_temperature(temperature)
+        check_temperature(temperature, most=2)
         if gpu_memory_utilization is not None and not (
             is_number(gpu_memory_utilization) and 0 < gpu_memory_utilization <= 1
         ):
@@ -186,10 +186,8 @@ class VllmEngine:
             "temperature": self.temperature,
             "seed": int.from_bytes(seed_of(self.seed, request)[:7], "big") if self.temperature else None,
             "stop": list(request.stop) or None,
-            "include_stop_str_in_output": True,
             "stop_token_ids": list(self.end_ids),
             "logprobs": ALTERNATIVES if request.logprobs else None,
-            "spaces_between_special_tokens": False,
         }
 
     def _run(self, jobs: Sequence[Job], done: Callable[[int, Any], None]) -> None:
