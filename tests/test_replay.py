@@ -118,6 +118,14 @@ def test_windows_whose_passages_another_rule_has_moved_are_counted(folder, capsy
     assert read_provenance("out.trec")["replay"]["windows_about_others"] == 0
 
 
+def test_windows_that_a_reranker_reads_are_compared_with_how_they_were_asked(folder, capsys):
+    """Rank-R1 reads none of these answers, so that every window moves nothing where the log's own rule did."""
+    assert replay(EXCERPT / "rankvicuna.jsonl", "--reranker", "rank_r1") == 0
+    rows = rows_of(EXCERPT / "rankvicuna.jsonl")
+    moved = int(re.search(rf"in (\d+) of {len(rows)} windows, other passages", capsys.readouterr().err)[1])
+    assert 0 < moved == read_provenance("out.trec")["replay"]["windows_about_others"] <= len(rows)
+
+
 def test_a_better_parser_reads_an_old_log_anew(folder):
     """Of "20 passages are provided." the digits rule puts passage 20 first; the bracket rule sees no order."""
     log = EXCERPT / "vicuna-13b-v1.5.jsonl"
