@@ -1,13 +1,16 @@
 """What driving many queries together brings with a real model on the CPU: `python benchmarks/reranking_model.py`.
 
-A random model (built here, offline) reranks 50 synthetic queries by four protocols, in three ways: all queries driven together,
+A random model (built here, offline) reranks 50 synthetic queries by five protocols, in three ways: all queries driven together,
 one query after the other (which still batches what a query asks at once), and the same requests in one flat batch, which no
 ordering could have asked: the ceiling. Seconds are wall time and the process's own CPU time, the least of `--runs` rounds that
 take the ways in turn. Ratios are of CPU time with one thread (the default), so that a busy machine does not count, and of wall
 time with more. Rankings must be equal: near ties of a random model may fall otherwise in another batch, and are counted.
 
-`--sweep` repeats it for several sizes of models and shows what the ratio is made of: a CPU is bound by its arithmetic at a prompt
-or two, which batching does not reduce; only what a call costs besides, and the steps of one token each, are shared.
+A random model never ends an answer, so each is as long as the protocol's column says. `--sweep` repeats it for several sizes of
+models. The last columns say what bounds the ratio: `bound` is how many times as fast a batch could be at most if everything
+but the arithmetic of the model's matrices were free, which is taken at the speed of a plain product of matrices on one thread
+(measured at the start; with one thread only). A core computes a prompt of 250 tokens at that speed when it comes alone, so
+batching cannot make prompts cheaper; what it shares is what a call costs besides, and the steps of one token each.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from rankrl.engines.ledger import Ledger
 from rankrl.engines.transformers import TransformersEngine
 from rankrl.rerankers.listwise import Listwise
 from rankrl.rerankers.prp import PRP
+from rankrl.rerankers.rank_r1 import RankR1
 from rankrl.rerankers.setwise import Setwise
 from rankrl.types import Answer, Candidate, CandidateList, Query, Ranking, Request
 
@@ -35,9 +39,12 @@ PROTOCOLS: dict[str, tuple[Any, int]] = {
     "setwise heap, generation": (Setwise(num_child=3, k=3, **CUT), 4),
     "setwise heap, likelihood": (Setwise(num_child=3, k=3, mode="likelihood", **CUT), 4),
     "PRP sliding, generation": (PRP(passes=1, **CUT), 4),
-    "listwise windows": (Listwise(window=6, stride=3, **CUT), 16),
+    "listwise windows": (Listwise(window=6, stride=3, **CUT), 24),
+    "Rank-R1, reasoning": (RankR1(num_child=3, k=1, **CUT), 64),
 }
 """Protocol -> (reranker, new tokens of an answer)."""
+
+AIMS = {"alone": (5.0, "times as fast as one query at a time"), "flat": (0.9, "of the speed of a flat batch")}
 
 SIZES = {"tiny": (64, 2), "small": (256, 4), "medium": (512, 8)}
 """Name -> (hidden size, layers)."""
@@ -114,6 +121,7 @@ def measure(reranker: Any, engine: TransformersEngine, lists: Sequence[Candidate
         "calls": ledger.cost.calls,
         "rounds": ledger.cost.rounds,
         "tokens": ledger.cost.prompt_tokens + ledger.cost.completion_tokens,
+        "computed": sum(a.prompt_tokens - a.cached_tokens + a.completion_tokens for _, a in recorder.answered.values()),
         "wall": {way: min(wall for wall, _ in taken) for way, taken in seconds.items()},
         "cpu": {way: min(cpu for _, cpu in taken) for way, taken in seconds.items()},
         "rankings": _unlike(together, made["alone"]),
@@ -121,6 +129,20 @@ def measure(reranker: Any, engine: TransformersEngine, lists: Sequence[Candidate
             _said(a) != _said(recorder.answered[r.key][1]) for r, a in zip(asked, made["flat"], strict=True)
         ),
     }
+
+
+def product_speed(size: int = 512) -> float:
+    """Multiplications and additions per CPU second of a plain product of matrices, float32."""
+    import torch
+
+    a, b = torch.randn(4 * size, size), torch.randn(size, size)
+    a @ b
+    return 10 * 2 * 4 * size**3 / min(timed(lambda: [a @ b for _ in range(10)])[2] for _ in range(5))
+
+
+def arithmetic(model: Any) -> int:
+    """Multiplications and additions per token in the matrices of the layers; the attention itself is left out."""
+    return 2 * sum(w.numel() for name, w in model.named_parameters() if w.dim() == 2 and "embed" not in name)
 
 
 def _unlike(some: Sequence[Ranking], others: Sequence[Ranking]) -> int:
@@ -136,10 +158,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--queries", type=int, default=50)
     parser.add_argument("--candidates", type=int, default=10)
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runs", type=int, default=1)
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["small"])
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["tiny", "small"])
     parser.add_argument("--sweep", action="store_true", help="all sizes")
     options = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -153,9 +175,11 @@ def main() -> None:
         f"{options.queries} queries of {options.candidates} passages, batches of {options.batch_size}, {options.threads} threads "
         f"on {os.cpu_count()} cores, torch {torch.__version__}, load average {os.getloadavg()[0]:.1f}; CPU seconds in brackets"
     )
-    head = f"{'model':<7}{'protocol':<27}{'calls':>6}{'rounds':>7}{'together s':>16}{'alone s':>16}{'flat s':>16}"
-    print(f"{head}{'tokens/s':>10}{'alone/tog.':>12}{'flat/tog.':>11}{'unequal':>9}")
-    reached = {"alone": [0, 0], "flat": [0, 0]}
+    speed = product_speed()
+    print(f"a plain product of matrices: {speed / 1e9:.0f} GFLOP per CPU second")
+    head = f"{'model':<7}{'protocol':<27}{'new':>4}{'calls':>6}{'rounds':>7}{'together s':>16}{'alone s':>16}{'flat s':>16}"
+    print(f"{head}{'tokens/s':>10}{'alone/tog.':>12}{'bound':>7}{'flat/tog.':>11}{'unequal':>9}", flush=True)
+    ratios: dict[str, list[float]] = {way: [] for way in AIMS}
     for size in list(SIZES) if options.sweep else options.sizes:
         hidden, layers = SIZES[size]
         with tempfile.TemporaryDirectory() as folder:
@@ -165,25 +189,24 @@ def main() -> None:
         for name, (reranker, new_tokens) in PROTOCOLS.items():
             engine.max_new_tokens = new_tokens
             row = measure(reranker, engine, lists, options.runs)
-            wall, cpu = row["wall"], row["cpu"]
-            cells = "".join(f"{wall[way]:>8.2f} ({cpu[way]:5.1f})" for way in ("together", "alone", "flat"))
-            kind = cpu if options.threads == 1 else wall
-            faster, ceiling = kind["alone"] / kind["together"], kind["flat"] / kind["together"]
-            print(
-                f"{size:<7}{name:<27}{row['calls']:>6}{row['rounds']:>7}{cells}{row['tokens'] / kind['together']:>10.0f}"
-                f"{faster:>12.2f}{ceiling:>11.2f}{row['rankings']:>5}/{row['answers']}"
-            )
-            for way, value, aim in (("alone", faster, 5.0), ("flat", ceiling, 0.9)):
-                reached[way][0] += value >= aim
-                reached[way][1] += 1
+            kind = row["cpu" if options.threads == 1 else "wall"]
+            least = row["computed"] * arithmetic(engine.model) / speed / options.threads
+            print(f"{size:<7}{name:<27}{new_tokens:>4}{cells(row, kind, least)}", flush=True)
+            for way, found in ratios.items():
+                found.append(kind[way] / kind["together"])
     print(
         f"load average {os.getloadavg()[0]:.1f} at the end; unequal: rankings of alone, answers of flat, beside together"
     )
-    for way, aim, text in (
-        ("alone", 5.0, "times as fast as one query at a time"),
-        ("flat", 0.9, "of the speed of a flat batch"),
-    ):
-        print(f"aim {aim} {text}: reached in {reached[way][0]} of {reached[way][1]} rows")
+    for way, (aim, text) in AIMS.items():
+        print(f"aim {aim} {text}: reached in {sum(r >= aim for r in ratios[way])} of {len(ratios[way])} rows")
+
+
+def cells(row: dict[str, Any], kind: dict[str, float], least: float) -> str:
+    """A row of the table. kind: the seconds of which ratios are made. least: those of the arithmetic alone."""
+    seconds = "".join(f"{row['wall'][way]:>8.2f} ({row['cpu'][way]:5.1f})" for way in ("together", "alone", "flat"))
+    faster, bound, ceiling = kind["alone"] / kind["together"], kind["alone"] / least, kind["flat"] / kind["together"]
+    ratios = f"{faster:>12.2f}{bound:>7.1f}{ceiling:>11.2f}{row['rankings']:>5}/{row['answers']}"
+    return f"{row['calls']:>6}{row['rounds']:>7}{seconds}{row['tokens'] / kind['together']:>10.0f}{ratios}"
 
 
 if __name__ == "__main__":
