@@ -102,6 +102,12 @@ def test_what_was_replayed_stands_beside_the_run_and_is_said(folder, capsys):
     assert found["answers"]["repaired"] == 27
 
 
+@pytest.mark.parametrize("more", [[], ["--rule", "brackets"], ["--reranker", "listwise"]])
+def test_a_run_built_of_windows_calls_itself_a_replay(folder, more):
+    assert replay(EXCERPT / "rankvicuna.jsonl", *more) == 0
+    assert {line.split()[5] for line in Path("out.trec").read_text().splitlines()} == {"replay"}
+
+
 def test_windows_whose_passages_another_rule_has_moved_are_counted(folder, capsys):
     """The answer to a window was about what the log's own rule had put there."""
     rows = [
