@@ -323,6 +323,21 @@ def test_repeats_ask_no_more_than_the_prompts_that_there_are(ordering, passes, s
         assert game.distinct == prompts
 
 
+@pytest.mark.parametrize("votes", [2, 3])
+def test_votes_and_rounds_of_two_are_answers_of_their_own_in_repeats_too(votes):
+    """Capped by the pairs that there are, 29 calls were planned as 20 at most."""
+    n, listing = 5, listing_of([3, 1, 4, 2, 0])
+    for ordering, once in (
+        (partial(bubble, children=1, k=1, votes=votes), plans.bubble(n, children=1, k=1, votes=votes)),
+        (partial(heap, children=1, k=1, votes=votes), plans.heap(n, children=1, k=1, votes=votes)),
+        (partial(groups, size=2, rounds=votes, seed=1), plans.groups(n, size=2, rounds=votes)),
+    ):
+        for repeats in (3, 30):
+            plan = plans.repeated(once, n, passes=1, shuffles=repeats)
+            game = play(repeated(Ordered(ordering), listing, shuffles=repeats), arbitrary(1, "order", 1.0))
+            assert plan.calls_min <= game.distinct <= plan.calls_max <= max(once.calls_max, votes * n * (n - 1))
+
+
 def test_a_protocol_with_more_prompts_than_candidates_is_not_capped_by_these():
     assert plans.repeated(plans.pointwise(4).times(2), 4, passes=3).calls_max == 24
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Generator, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -29,7 +29,7 @@ class Plan:
     calls_min, calls_max: the fewest and the most, whatever is answered. calls_mean: when every answer is right and the list
     comes in random order; a good first stage makes heaps cheaper. Where an order is drawn (shuffles, votes, rounds) those of
     different groups and lists are counted as different. depth: the longest chain of calls that wait for one another, at most.
-    shown: candidates in a prompt, at most.
+    shown: candidates in a prompt, at most. samples: answers that are drawn of one prompt, at most.
     """
 
     calls_min: int
@@ -37,6 +37,7 @@ class Plan:
     calls_max: int
     depth: int
     shown: int
+    samples: int = field(default=1, compare=False, repr=False)
 
     def then(self, other: Plan) -> Plan:
         """This and, when it is done, the other: for protocols that ask in two steps."""
@@ -46,12 +47,14 @@ class Plan:
             self.calls_max + other.calls_max,
             self.depth + other.depth,
             max(self.shown, other.shown),
+            self.samples + other.samples,
         )
 
-    def times(self, prompts: int) -> Plan:
-        """Each call `prompts` times over, all at once."""
+    def times(self, prompts: int, *, samples: int = 1) -> Plan:
+        """Each call `prompts` times over, all at once; of one prompt then `samples` times as many answers are drawn."""
         return replace(
             self,
+            samples=samples * self.samples,
             calls_min=prompts * self.calls_min,
             calls_mean=prompts * self.calls_mean,
             calls_max=prompts * self.calls_max,
@@ -82,7 +85,7 @@ def groups(n: int, *, size: int = 20, rounds: int = 1, interval: int | None = No
     interval = size if interval is None else interval
     check_counts(size=size, rounds=rounds, interval=interval)
     calls = len(starts(n, size=size, interval=interval))
-    return _exactly(calls * rounds, depth=1, shown=min(size, n))
+    return replace(_exactly(calls * rounds, depth=1, shown=min(size, n)), samples=rounds)
 
 
 def tournament(n: int, *, rounds: int = 1, stages: Sequence[tuple[int, int]] | None = None) -> Plan:
@@ -95,7 +98,7 @@ def tournament(n: int, *, rounds: int = 1, stages: Sequence[tuple[int, int]] | N
         calls += len(dealt) * rounds
         shown = max(shown, *map(len, dealt))
         n = stage.groups * stage.pick
-    return _exactly(calls, depth=len(played), shown=shown)
+    return replace(_exactly(calls, depth=len(played), shown=shown), samples=rounds)
 
 
 def sliding_window(n: int, *, size: int = 20, stride: int = 10, passes: int = 1, compat: str = "rankrl") -> Plan:
@@ -130,7 +133,7 @@ def heap(n: int, *, children: int, k: int, votes: int = 1) -> Plan:
         sum(sinks) + sum(heights),
         sum(max(sinks[slot] for slot in level) for level in _heap.levels(n, children)) + sum(heights),
         min(children + 1, n),
-    ).times(votes)
+    ).times(votes, samples=votes)
 
 
 def pair_heap(n: int, *, k: int, compat: str = "rankrl") -> Plan:
@@ -171,7 +174,7 @@ def bubble(n: int, *, children: int, k: int, votes: int = 1, compat: str = "rank
         sum(len(span) > 1 for span in spans),
         depth,
         min(children + 1, n),
-    ).times(votes)
+    ).times(votes, samples=votes)
 
 
 def sliding_pairs(n: int, *, passes: int, shrinking: bool = True, compat: str = "rankrl") -> Plan:
@@ -192,11 +195,11 @@ def repeated(plan: Plan, n: int, *, passes: int = 1, shuffles: int = 1) -> Plan:
 
     calls_min: no later pass or shuffle asks anything new, as where prompts show one candidate or do not depend on the order.
     calls_mean: each asks as much as the first. Of one candidate there are not more than n prompts, of two not more than
-    n(n-1), unless once over the list asks more.
+    n(n-1), times the samples, unless once over the list asks more.
     """
     check_counts(passes=passes, shuffles=shuffles)
     times, most = passes * shuffles, plan.calls_max * passes * shuffles
-    if plan.shown <= 2 and plan.calls_max <= (prompts := math.perm(n, plan.shown)):
+    if plan.shown <= 2 and plan.calls_max <= (prompts := plan.samples * math.perm(n, plan.shown)):
         most = min(most, prompts)
     return replace(
         plan,
