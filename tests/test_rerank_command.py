@@ -616,3 +616,24 @@ def test_help_ends_with_the_fields_and_the_options_of_the_engine_that_counts(cap
     said = capsys.readouterr().out
     assert "fields of rank_r1 (--option):\n  num_child=" in said and f"options of the engine {engine} (" in said
     assert ("base_url" in said.rpartition("options of the engine")[2]) == (engine == "openai")
+
+
+def test_a_failure_without_a_journal_speaks_of_none(folder, capsys, monkeypatch):
+    (folder / "failing.py").write_text(
+        "from counting_engine import CountingEngine\nclass Failing(CountingEngine):\n"
+        "    def answer(self, request):\n        from rankrl.errors import DataError\n"
+        "        self.n = getattr(self, 'n', 0) + 1\n"
+        "        if self.n > 3:\n            raise DataError('gone')\n        return super().answer(request)\n"
+    )
+    assert rerank("--depth", "3", engine="failing:Failing") != 0
+    said = capsys.readouterr().err
+    assert "gone" in said and "None" not in said and "goes on from there" not in said
+
+
+def test_a_card_of_another_reranker_is_refused_unless_it_is_ignored(folder, capsys):
+    (folder / "m").mkdir()
+    card = {"reranker": "setwise", "options": {}, "engine_options": {}, "prompt_sha256": "0"}
+    (folder / "m" / "rankrl.json").write_text(json.dumps(card))
+    assert rerank("--depth", "2", model="m") != 0
+    assert "was trained as 'setwise'" in capsys.readouterr().err and not (folder / "asked.log").exists()
+    assert rerank("--depth", "2", "--ignore-card", model="m") == 0
