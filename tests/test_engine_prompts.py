@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from rankrl.engines._prompts import Renderer, chat_text
 from rankrl.errors import ConfigError
+from rankrl.types import Request
 
 ASKED = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Which one?"}]
 HEAD = "<|im_start|>system\nBe short.<|im_end|>\n<|im_start|>user\nWhich one?<|im_end|>\n<|im_start|>assistant\n"
@@ -129,6 +130,20 @@ def test_what_a_template_refuses_is_said_in_one_sentence(tokenizer):
             ConfigError, match="refuses a prompt of the turns system, user: only user and assistant roles"
         ):
             written(tokenizer, INSTRUCT, begun)
+
+
+def test_a_template_without_a_system_has_its_words_in_the_users_first_turn(tokenizer):
+    renderer = Renderer(tokenizer, "model", {}, encoder=False)
+    before = tokenizer.chat_template
+    try:
+        tokenizer.chat_template = INSTRUCT
+        told = [{"role": "user", "content": "Be short.\n\nWhich one?"}]
+        for end in ([], [{"role": "assistant", "content": "Passage"}]):
+            assert renderer([Request([*ASKED, *end])]) == renderer([Request([*told, *end])])
+        with pytest.raises(ConfigError, match="the turns system: only user and assistant roles"):
+            renderer([Request(ASKED[:1])])
+    finally:
+        tokenizer.chat_template = before
 
 
 @given(st.text(alphabet="ab \n[]<>/{}%", max_size=12), st.sampled_from([None, HYBRID, THINKER, OPENER, TRIMMER]))

@@ -28,7 +28,8 @@ class Prompt:
 class Renderer:
     """A function requests -> Prompts, with a model's tokenizer and chat template.
 
-    Chats go through the template; what follows is said by `chat_text`. Plain prompts get the tokens that the tokenizer puts
+    Chats go through the template; what follows is said by `chat_text`. Where a template refuses the system's turn (Gemma's),
+    what it says begins the user's first turn instead, a blank line before the rest. Plain prompts get the tokens that the tokenizer puts
     around a text: in front of it for a causal model, in front and behind for an encoder. An answer that the prompt begins is
     part of the prompt of a causal model, and the beginning of what the decoder says where there is an encoder.
     """
@@ -91,14 +92,25 @@ class Renderer:
         if PLAIN in roles:
             raise ConfigError(f"a plain prompt is one message, and perhaps a beginning of the answer; got {roles}")
         check_template(self.tokenizer, self.name)
-        told = self.told
-        if self.encoder and roles[-1] == "assistant":
-            return _rendered(self.tokenizer, request.prompt[:-1], told, self.name)
-        return chat_text(self.tokenizer, request.prompt, told, self.name)
+        prompt = request.prompt[:-1] if self.encoder and roles[-1] == "assistant" else request.prompt
+        try:
+            return chat_text(self.tokenizer, prompt, self.told, self.name)
+        except ConfigError:
+            if (folded := _without_system(prompt)) is None:
+                raise
+            return chat_text(self.tokenizer, folded, self.told, self.name)
 
     def _surrounded(self, ids: tuple[int, ...]) -> tuple[int, ...]:
         front = () if self._front and ids[: len(self._front)] == self._front else self._front
         return (*front, *ids, *(self._back if self.encoder else ()))
+
+
+def _without_system(messages: Messages) -> Messages | None:
+    """The chat with the system's words at the head of the user's first turn; None where there is no system's turn."""
+    if len(messages) < 2 or [message["role"] for message in messages[:2]] != ["system", "user"]:
+        return None
+    system, user, *rest = messages
+    return [{"role": "user", "content": f"{system['content']}\n\n{user['content']}"}, *rest]
 
 
 def _around(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
