@@ -11,12 +11,15 @@ loops are our own few lines with their control flow, prompts and parsing by our 
 the same answers, and the best 10 are compared.
 
 Topics of the plain loops are measured until their time is spent (8 s) and their seconds scaled to all topics; said by "~".
+
+Then, unless --no-model is given, a second table: a small real model on this CPU (`reranking_model.py`, which also runs alone).
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import subprocess
 import sys
 import threading
 import time
@@ -302,7 +305,9 @@ def rows(protocol: Protocol, latency_s: float, lists: Sequence[CandidateList]) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", help="also write the table there, as Markdown")
-    output = parser.parse_args().output
+    parser.add_argument("--no-model", action="store_true", help="the scripted oracle alone, without a real model")
+    args = parser.parse_args()
+    output = args.output
     lists = listings(TOPICS, CANDIDATES)
     print(f"{TOPICS} topics, {CANDIDATES} candidates each; Python {sys.version.split()[0]}")
     lines = ["| " + " | ".join(HEADS) + " |", "|---|---|---:|---|" + "---:|" * (len(HEADS) - 4)]
@@ -314,6 +319,8 @@ def main() -> None:
                 print(lines[-1], flush=True)
     if output:
         Path(output).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if not args.no_model:
+        subprocess.run([sys.executable, Path(__file__).with_name("reranking_model.py")], check=True)
 
 
 if __name__ == "__main__":

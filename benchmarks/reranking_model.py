@@ -7,7 +7,7 @@ take the ways in turn. Ratios are of CPU time with one thread (the default), so 
 time with more. Rankings must be equal: near ties of a random model may fall otherwise in another batch, and are counted.
 
 A random model never ends an answer, so each is as long as the protocol's column says. `--sweep` repeats it for several sizes of
-models. The last columns say what bounds the ratio: `bound` is how many times as fast a batch could be at most if everything
+models. `bound` says what limits the ratio: it is how many times as fast a batch could be at most if everything
 but the arithmetic of the model's matrices were free, which is taken at the speed of a plain product of matrices on one thread
 (measured at the start; with one thread only). A core computes a prompt of 250 tokens at that speed when it comes alone, so
 batching cannot make prompts cheaper; what it shares is what a call costs besides, and the steps of one token each.

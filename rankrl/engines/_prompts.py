@@ -29,9 +29,9 @@ class Renderer:
     """A function requests -> Prompts, with a model's tokenizer and chat template.
 
     Chats go through the template; what follows is said by `chat_text`. Where a template refuses the system's turn (Gemma's),
-    what it says begins the user's first turn instead, a blank line before the rest. Plain prompts get the tokens that the tokenizer puts
-    around a text: in front of it for a causal model, in front and behind for an encoder. An answer that the prompt begins is
-    part of the prompt of a causal model, and the beginning of what the decoder says where there is an encoder.
+    what it says begins the user's first turn instead, a blank line before the rest. Plain prompts get the tokens that the
+    tokenizer puts around a text: in front of it for a causal model, in front and behind for an encoder. An answer that the
+    prompt begins is part of the prompt of a causal model, and the beginning of what the decoder says behind an encoder.
     """
 
     def __init__(self, tokenizer: Any, name: str, told: Mapping[str, Any], *, encoder: bool) -> None:
