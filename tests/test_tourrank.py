@@ -200,6 +200,7 @@ def test_stages_of_ones_own():
     assert [(len(r.shown), picks(r)) for r in oracle.requests] == [(10, 4)] * 3 + [(12, 3)]
     assert reranker.plan(30).calls_max == 4
     assert dataclasses.replace(reranker, stages=None).shown == 20
+    assert reranker == TourRank(stages=((3, 4), (1, 3))) and hash(reranker)  # a card brings lists
 
 
 @pytest.mark.parametrize(("stages", "shown"), [(((20, 5), (1, 2)), 100), (((7, 1), (1, 2)), 15), (((1, 100),), 1)])

@@ -50,7 +50,7 @@ def check_fits(sizes: Sequence[int], whole: Sequence[int], *, context: int, max_
         raise DataError(
             f"{len(long)} of {len(sizes)} prompts do not fit: the longest has {max(long)} tokens, max_new_tokens is "
             f"{max_new_tokens}, and the context of {name} is {context}; "
-            "lower max_new_tokens, or show fewer or shorter passages (such as num_child=4, passage_tokens=64)"
+            "lower max_new_tokens, or show fewer or shorter passages (rank_r1: num_child=4, passage_tokens=64)"
         )
 
 

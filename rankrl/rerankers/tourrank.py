@@ -61,7 +61,9 @@ class TourRank:
             whole=("seed",),
             known={"compat": COMPAT},
         )
-        for stage in () if self.stages is None else _pairs(self.stages):
+        if self.stages is not None:  # a card gives lists
+            object.__setattr__(self, "stages", tuple(_pairs(self.stages)))
+        for stage in self.stages or ():
             if any(isinstance(part, bool) or not isinstance(part, int) or part < 1 for part in stage):
                 raise ConfigError(f"tourrank: stages must be [groups, pick] pairs of 1 or more, got {self.stages!r}")
         stages_of(0, self._stages)
