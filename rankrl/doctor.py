@@ -31,6 +31,7 @@ JAVA = 21
 # where the import name is not the distribution's with underscores, or where the package itself imports nothing
 _IMPORTS = {
     "pystemmer": "Stemmer",
+    "pyyaml": "yaml",
     "faiss-cpu": "faiss",
     "faiss-gpu": "faiss",
     "trl": "trl.trainer.grpo_trainer",

@@ -400,7 +400,7 @@ def test_what_was_answered_before_a_failure_is_kept_and_said(folder, capsys):
 def test_a_tiny_model_that_says_nothing_readable_leaves_the_first_stage_order(folder, tiny_model_dir, capsys):
     assert rerank("--max-new-tokens", "4", engine="transformers", model=tiny_model_dir) == 0
     assert ranked(read_run("out/new.trec")["q2"]) == list(DOCUMENTS)
-    assert "malformed 100.0% (unreadable 100.0%), truncated 100.0%" in capsys.readouterr().err
+    assert "malformed 100.0% of 14 readings (unreadable 100.0%), truncated 100.0%" in capsys.readouterr().err
 
 
 def test_what_the_run_was_made_of_stands_beside_it(folder, capsys):
