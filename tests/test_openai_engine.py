@@ -605,6 +605,14 @@ def test_options_out_of_range_are_refused_in_one_line(options, words):
     assert "secret" not in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_fields_of_other_servers_are_not_sent_to_openai_to_go_on_with_an_answer(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    styles = [OpenaiEngine("m", base_url=url).continue_style for url in (None, "http://here:1/v1")]
+    assert styles == ["none", "vllm"]
+    assert OpenaiEngine("m", continue_style="prefix").continue_style == "prefix"
+
+
 def test_the_address_is_the_option_then_the_environment_then_openais(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     assert OpenaiEngine("m").base_url == "https://api.openai.com/v1"

@@ -28,14 +28,15 @@ class OpenaiEngine:
     api_key_env: the environment variable that holds the key, which no record repeats; a server of one's own needs none.
     max_new_tokens, temperature, seed: as of every engine. None as temperature or seed is not sent, for models that refuse
     them; a seed is sent only where answers are drawn, each request with its own. timeout_s: how long a server may be
-    silent. max_retries: how often a request is sent again after a lost connection, silence, or the statuses 408, 409, 429
-    and 5xx, with growing pauses or those that the server asks for (Retry-After, up to two minutes). extra_body: further
-    fields of every request, such as {"top_p": 0.9}. chat_template_kwargs: for servers that render chat templates; not sent
-    to OpenAI, which refuses it. continue_style: how the server is told to go on with a begun answer, "vllm" (SGLang too),
-    "prefix" (DeepSeek, Mistral) or "none". token_param: "max_tokens" or "max_completion_tokens". top_logprobs: how many
-    alternatives to ask for; 20 is what most allow. tokenizer: a folder or hub name that has the model's tokenizer, to cut
-    texts by tokens and to know the first tokens of choices; without it rerankers cut by words. revision: any word that
-    tells models of one name apart; only the fingerprint reads it.
+    silent. max_retries: how often a request is sent again after a lost connection, silence, or the statuses 408, 409,
+    429 and 5xx, with growing pauses or those that the server asks for (Retry-After, up to two minutes). extra_body:
+    further fields of every request, such as {"top_p": 0.9}. chat_template_kwargs: for servers that render chat
+    templates; not sent to OpenAI, which refuses it. continue_style: how the server is told to go on with a begun
+    answer, "vllm" (SGLang too), "prefix" (DeepSeek, Mistral) or "none"; None is "none" at OpenAI, which refuses the
+    others' fields, and "vllm" elsewhere. token_param: "max_tokens" or "max_completion_tokens". top_logprobs: how many
+    alternatives to ask for; 20 is what most allow. tokenizer: a folder or hub name that has the model's tokenizer, to
+    cut texts by tokens and to know the first tokens of choices; without it rerankers cut by words. revision: any word
+    that tells models of one name apart; only the fingerprint reads it.
 
     What HTTP takes away: a stop text is put back where the server tells which one ended an answer, or its tokens do;
     choices are scored by their first token alone, None where it is not among the `top_logprobs` likeliest; log-probabilities
@@ -64,7 +65,7 @@ class OpenaiEngine:
         max_retries: int = 8,
         extra_body: Mapping[str, Any] | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
-        continue_style: str = "vllm",
+        continue_style: str | None = None,
         token_param: str = "max_tokens",
         top_logprobs: int = 20,
         tokenizer: str | Path | None = None,
@@ -77,9 +78,12 @@ class OpenaiEngine:
         check_temperature(temperature, unsent=", or None to leave it to the server")
         if not is_number(timeout_s) or not 0 < timeout_s < float("inf"):
             raise ConfigError(f"timeout_s must be more than 0 seconds, got {timeout_s!r}")
-        _check_one_of("continue_style", continue_style, CONTINUE_STYLES)
         _check_one_of("token_param", token_param, ("max_tokens", "max_completion_tokens"))
         self.model, self.base_url = str(model), _address(base_url)
+        official = urlsplit(self.base_url).hostname == urlsplit(OFFICIAL).hostname
+        if continue_style is None:
+            continue_style = "none" if official else "vllm"
+        _check_one_of("continue_style", continue_style, CONTINUE_STYLES)
         self.api_key_env, self.revision = api_key_env, revision
         self.max_new_tokens, self.seed = max_new_tokens, seed
         self.temperature = None if temperature is None else float(temperature)
@@ -87,7 +91,7 @@ class OpenaiEngine:
         self.continue_style, self.token_param, self.top_logprobs = continue_style, token_param, top_logprobs
         self.extra_body = _json_fields("extra_body", extra_body)
         self.chat_template_kwargs = _json_fields("chat_template_kwargs", chat_template_kwargs)
-        told = self.chat_template_kwargs and urlsplit(self.base_url).hostname != urlsplit(OFFICIAL).hostname
+        told = self.chat_template_kwargs and not official
         self._sampling = Sampling(
             model=self.model,
             max_new_tokens=max_new_tokens,
