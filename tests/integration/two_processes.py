@@ -1,6 +1,7 @@
 """Run by test_two_processes.py under torch.distributed: each rank writes what it saw of one generation."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -37,6 +38,10 @@ def main(model_folder: str, out: str) -> None:
     measured = trainer.evaluate()
     Path(f"{out}/eval{trainer.accelerator.process_index}.json").write_text(json.dumps(measured))
     trainer.accelerator.end_training()  # as rankrl.train does; without it a process may abort (SIGABRT) at its very end
+    sys.stdout.flush()
+    os._exit(
+        0
+    )  # and with it still can, once in a while: threads of torch that are not joined. What was seen is written
 
 
 if __name__ == "__main__":
