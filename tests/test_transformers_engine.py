@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import pickle
 import random
@@ -17,7 +16,6 @@ from hypothesis import strategies as st
 
 from rankrl.engines._batching import plan
 from rankrl.engines._generation import gumbel_sampler
-from rankrl.engines._growing import roomy
 from rankrl.engines.transformers import TokenClip, TransformersEngine, load_tokenizer
 from rankrl.errors import ConfigError, DataError
 from rankrl.types import Request
@@ -277,40 +275,6 @@ def test_a_batch_of_free_answers_has_room_for_the_answers(tiny_model_dir):
     batches = list(engine._batches(prompts, [[]] * 8 + [[(1,)]] * 8))
     assert [len(batch.rows) for batch in batches] == [4, 4]
     assert [len(batch.rows) for batch in engine._batches(engine.render(scored), [[(1,)]] * 8)] == [8]
-
-
-@pytest.mark.parametrize("begun", [0, 5])
-def test_a_growing_cache_holds_what_that_of_transformers_holds(engine, begun):
-    import torch
-    from transformers.cache_utils import DynamicCache
-
-    torch.manual_seed(1)
-    theirs = DynamicCache(config=engine.model.config)
-    for layer in range(2 if begun else 0):
-        front = torch.randn(1, 2, begun, 16)
-        theirs.update(front.expand(3, -1, -1, -1), -front.expand(3, -1, -1, -1), layer)
-    ours = roomy(engine.model, copy.deepcopy(theirs) if begun else None)
-    taken = set()
-    for places in [7, *[1] * 200, 90, 1]:
-        for layer in range(2):
-            keys, values = torch.randn(3, 2, places, 16), torch.randn(3, 2, places, 8)
-            values = torch.cat([values, values], -1)
-            before = ours.layers[layer].keys
-            kept = before.clone() if before is not None else None
-            found, expected = ours.update(keys, values, layer), theirs.update(keys, values, layer)
-            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-            assert kept is None or torch.equal(kept, before)  # what was told before stays as it was
-            taken.add(found[0].data_ptr())
-        assert ours.get_seq_length() == theirs.get_seq_length()
-    assert len(taken) <= 8, "it copies itself"
-
-
-def test_answers_are_generated_with_a_cache_that_grows(engine, monkeypatch):
-    seen = []
-    generate = engine.model.generate
-    monkeypatch.setattr(engine.model, "generate", lambda **told: seen.append(told) or generate(**told))
-    engine.generate([Request([{"role": "user", "content": "river"}])])
-    assert {type(layer).__name__ for layer in seen[0][engine._traits.cache].layers} == {"GrowingLayer"}
 
 
 PROMPTS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=60).map(tuple), max_size=30)

@@ -112,12 +112,7 @@ def rows_of(cache: Any, rows: Sequence[int]) -> Any:
         return None
     made = copy.copy(cache)
     made.layers = [copy.copy(layer) for layer in layers]
-    for layer in made.layers:  # one row many times is a view: the next token appends to a copy anyway
-        index = torch.tensor(rows, device=layer.keys.device)
-        one = len(set(rows)) == 1
-        for name in ("keys", "values"):
-            held = getattr(layer, name)
-            setattr(layer, name, held[rows[0] : rows[0] + 1].expand(len(rows), -1, -1, -1) if one else held[index])
+    made.batch_select_indices(torch.tensor(rows))
     return made
 
 

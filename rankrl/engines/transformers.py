@@ -13,7 +13,6 @@ from rankrl.engines._batching import Batch, plan
 from rankrl.engines._clip import TokenClip
 from rankrl.engines._forward import padded, shared_cache, traits_of, with_shared
 from rankrl.engines._generation import Recorder, StopTexts, cut_at, gumbel_sampler
-from rankrl.engines._growing import roomy
 from rankrl.engines._loading import context_length, fingerprint, load_model, load_tokenizer
 from rankrl.engines._options import check_fits, check_temperature, check_whole, seed_of
 from rankrl.engines._prompts import Prompt, Renderer
@@ -236,10 +235,8 @@ class TransformersEngine:
             return {"input_ids": sources, "attention_mask": mask, "decoder_input_ids": begun}
         whole, mask = with_shared(ids, shared, self.pad_id, device)
         told = {"input_ids": whole, "attention_mask": mask}
-        if self._traits.shareable:
-            cache = shared_cache(self.model, self._traits, ids[0][:shared], len(ids)) if shared else None
-            told |= {self._traits.cache: made} if (made := roomy(self.model, cache)) is not None else {}
-        return told
+        cache = shared_cache(self.model, self._traits, ids[0][:shared], len(ids)) if shared else None
+        return told if cache is None else {**told, self._traits.cache: cache}
 
     def _answer(
         self,
