@@ -221,6 +221,7 @@ def test_a_log_that_cannot_be_right_is_refused_with_its_line(tmp_path, monkeypat
         (["--passes", "2"], "--passes is for what rankrl recorded"),
         (["--collection", "scifact"], "--collection is for what rankrl recorded"),
         (["--missing", "stop"], "--missing is for what rankrl recorded"),
+        (["--option", "k=5"], "has rows of windows: give --reranker too"),
         (["--rule", "digits", "--reranker", "listwise"], "give it or --reranker"),
         (["--rule", "digits", "--option", "size=3"], "--rule has none"),
         (["--reranker", "listwize"], "no reranker 'listwize', did you mean 'listwise'"),

@@ -145,14 +145,8 @@ def _write_row(file: IO[str], row: Mapping[str, Any]) -> None:
     file.write((line if line.isprintable() else json.dumps(row)) + "\n")  # no lone surrogates, no other line ends
 
 
-def _of_windows(
-    args: argparse.Namespace, first_stage: Run, tell: _Tell | None, rows: Iterable[tuple[int | str, Any]]
-) -> _Replayed:
-    from rankrl.parsing.permutation import Rule, parse_permutation
-    from rankrl.replaying.candidates import first_places
-    from rankrl.replaying.windows import Window, cut_off, read_windows, replay_windows
-    from rankrl.types import Reading
-
+def _check_for_windows(args: argparse.Namespace) -> None:
+    """Refuse flags that rows of windows have no use for."""
     if unused := [
         f"--{n}" for n in ("passes", "shuffles", "fingerprint", "recording", "collection") if getattr(args, n)
     ]:
@@ -161,6 +155,21 @@ def _of_windows(
         raise ConfigError(
             f"--missing is for what rankrl recorded; {args.log} has rows of windows, all of them answered"
         )
+    if args.option and not args.reranker:
+        raise ConfigError(
+            f"--option sets fields of a reranker, and {args.log} has rows of windows: give --reranker too"
+        )
+
+
+def _of_windows(
+    args: argparse.Namespace, first_stage: Run, tell: _Tell | None, rows: Iterable[tuple[int | str, Any]]
+) -> _Replayed:
+    from rankrl.parsing.permutation import Rule, parse_permutation
+    from rankrl.replaying.candidates import first_places
+    from rankrl.replaying.windows import Window, cut_off, read_windows, replay_windows
+    from rankrl.types import Reading
+
+    _check_for_windows(args)
     windows = read_windows(args.log, rows)
     if cut := cut_off(windows):
         qid, start = next(iter(cut.items()))
