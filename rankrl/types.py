@@ -36,27 +36,6 @@ PLAIN, PAIR = "plain", "pair"
 """Roles of messages that are no chat: the prompt as it stands, and one half of a (query, document) pair."""
 
 
-_spelled = json.JSONEncoder(ensure_ascii=False).encode
-
-_ESCAPES = [(c, _spelled(c)[1:-1]) for c in map(chr, (92, 34, *range(32)))]
-"""Character -> how JSON writes it; the backslash first."""
-
-
-def messages_as_json(messages: Messages) -> str:
-    """What `json.dumps(messages, ensure_ascii=False, sort_keys=True)` gives, of long texts in a fraction of the time."""
-    objects = (", ".join(f"{_string(k)}: {_string(v)}" for k, v in sorted(message.items())) for message in messages)
-    return f"[{', '.join(f'{{{pairs}}}' for pairs in objects)}]"
-
-
-def _string(text: str) -> str:
-    if len(text) < 1000:
-        return _spelled(text)
-    for character, escape in _ESCAPES:
-        if character in text:
-            text = text.replace(character, escape)
-    return f'"{text}"'
-
-
 def repeated(values: Iterable[object]) -> list[object]:
     """The values that occur more than once, each listed once, in order of their second occurrence."""
     seen: set[object] = set()
@@ -207,8 +186,8 @@ class Request:
     def __post_init__(self) -> None:
         if not self.prompt:
             raise ValueError("a request needs a prompt of one message or more")
-        rest = _spelled([self.choices, self.stop, self.logprobs, self.sample])
-        spelled = f"[{messages_as_json(self.prompt)}, {rest[1:]}".encode("utf-8", "surrogatepass")
+        asked = [self.prompt, self.choices, self.stop, self.logprobs, self.sample]
+        spelled = json.dumps(asked, ensure_ascii=False, sort_keys=True).encode("utf-8", "surrogatepass")
         object.__setattr__(self, "key", hashlib.sha256(spelled).hexdigest())
 
     @property

@@ -5,7 +5,6 @@ import hashlib
 import json
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from rankrl.contracts import is_over_group, is_shaper, over_group
@@ -20,7 +19,6 @@ from rankrl.types import (
     Request,
     Rollout,
     RolloutGroup,
-    messages_as_json,
     repeated,
 )
 
@@ -99,16 +97,6 @@ def test_an_unknown_name_is_met_with_the_nearest_ones():
 
 EVERY = "".join(map(chr, range(0x250))) + "\u2028\ufeff\ud800漢😀"
 TEXT = st.text(st.sampled_from(EVERY)) | st.text(st.characters(codec=None))
-
-
-@given(
-    st.lists(st.dictionaries(st.sampled_from(["role", "content", 'na"me']), TEXT), max_size=3),
-    st.sampled_from([1, 500]),
-)
-def test_messages_are_spelled_as_json_does(messages, times):
-    """Short and long texts: journals are addressed by this spelling."""
-    messages = [{key: text * times for key, text in message.items()} for message in messages]
-    assert messages_as_json(messages) == json.dumps(messages, ensure_ascii=False, sort_keys=True)
 
 
 def test_the_address_of_a_request_is_that_of_its_json():

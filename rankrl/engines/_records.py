@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from rankrl.types import Answer, Request, Token, messages_as_json
+from rankrl.types import Answer, Request, Token
 
 _spell = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -26,9 +26,8 @@ def _storable(text: str) -> bool:
 
 def request_as_json(request: Request) -> str:
     """A request without what it shows."""
-    rest = {"choices": request.choices, "stop": request.stop, "logprobs": request.logprobs, "sample": request.sample}
-    spelled = f'{{"prompt":{messages_as_json(request.prompt)},{_spell(rest)[1:]}'
-    return spelled if _storable(spelled) else as_json({"prompt": request.prompt, **rest})
+    names = ("prompt", "choices", "stop", "logprobs", "sample")
+    return as_json({name: getattr(request, name) for name in names})
 
 
 def request_of(spelled: str) -> Request:
